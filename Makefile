@@ -1,0 +1,58 @@
+# What can be done here, by name. `make` alone lists it.
+# ARGS is handed on to the command: make play ARGS="--games 3"
+
+PYTHON ?= python3
+PY     := .venv/bin/python
+SETUP  := @$(PYTHON) scripts/setup_env.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup play train evaluate test test-learning lint format benchmark check-bare clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+setup:  ## make .venv and find or install a browser; the others do it themselves
+	$(SETUP) run
+	@echo "Ready: make play"
+
+play:  ## watch the trained player play the game
+	$(SETUP) run
+	$(PY) run_dino.py play --model models/best.h5 $(ARGS)
+
+train:  ## train a player from nothing
+	$(SETUP) run
+	$(PY) run_dino.py train $(ARGS)
+
+evaluate:  ## measure the trained player over many games
+	$(SETUP) run
+	$(PY) run_dino.py evaluate --model models/best.h5 $(ARGS)
+
+test:  ## run the tests, with the real browser
+	$(SETUP) test
+	$(PY) -m pytest tests -m "not learning and not ray and not bare" $(ARGS)
+
+test-learning:  ## run the tests that train something (slow)
+	$(SETUP) test
+	$(PY) -m pytest tests -m learning $(ARGS)
+
+lint:  ## check format, style and types
+	$(SETUP) lint
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy dino_rl
+
+format:  ## put the code into its format and fix what can be fixed
+	$(SETUP) lint
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+benchmark:  ## measure the speed of the game and of learning on this machine
+	$(SETUP) run
+	$(PY) run_dino.py benchmark $(ARGS)
+
+check-bare:  ## try play and test in a bare Debian (as root, needs debootstrap)
+	@bash scripts/check_bare.sh
+
+clean:  ## delete caches and build products; .venv, runs and models stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

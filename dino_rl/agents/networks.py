@@ -1,0 +1,78 @@
+"""Q-networks. Each maps a batch of observations to one value for each action."""
+
+from collections.abc import Callable
+
+import keras
+from keras import layers
+
+from dino_rl.errors import DinoError
+
+
+def _tutorial(x):
+    """The tutorial that most people know: three conv layers, 2x2 max pooling after each, dense 512."""
+    for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+        x = layers.Conv2D(filters, kernel, strides=stride, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D(2, padding="same")(x)
+    return layers.Flatten()(x), 512
+
+
+def _compact(x):
+    """A small one for two cores: most of its time goes where an image is still large."""
+    for filters, kernel, stride in ((16, 8, 4), (32, 4, 2), (64, 3, 2)):
+        x = layers.Conv2D(filters, kernel, strides=stride, padding="same", activation="relu")(x)
+    return layers.Flatten()(x), 256
+
+
+def _nature(x):
+    """Mnih et al. 2015, https://doi.org/10.1038/nature14236, extended data table 1."""
+    for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+        x = layers.Conv2D(filters, kernel, strides=stride, activation="relu")(x)
+    return layers.Flatten()(x), 512
+
+
+def _dense(x):
+    """For vectors: two layers of 64 in all, the second of them in the head."""
+    return layers.Dense(64, activation="relu")(layers.Flatten()(x)), 64
+
+
+TORSOS: dict[str, Callable] = {
+    "tutorial": _tutorial,
+    "compact": _compact,
+    "nature": _nature,
+    "dense": _dense,
+}
+
+
+def build_q_network(
+    name: str, observation_shape: tuple[int, ...], num_actions: int, dueling: bool, scale: float
+) -> keras.Model:
+    """A Q-network: observations [B, ...] -> values, float32 [B, num_actions].
+
+    Args:
+        name: a key of `TORSOS`.
+        observation_shape: without the batch axis; images as [H, W, stack].
+        num_actions: one output for each.
+        dueling: separate streams for state value and advantages (Wang et al. 2016,
+            https://arxiv.org/abs/1511.06581).
+        scale: observations are multiplied by this: 1/255 for images.
+
+    Raises:
+        DinoError: no network of that name.
+    """
+    if name not in TORSOS:
+        raise DinoError(f"Unknown network {name!r}: use one of {', '.join(TORSOS)}.")
+    observation = keras.Input(observation_shape, name="observation")
+    features, width = TORSOS[name](layers.Rescaling(scale)(observation))
+
+    def stream(outputs: int, role: str):
+        hidden = layers.Dense(width, activation="relu", name=f"{role}_hidden")(features)
+        return layers.Dense(outputs, name=role)(hidden)
+
+    if dueling:
+        advantage = stream(num_actions, "advantage")
+        # [B, A] minus its mean over actions: only differences between actions count.
+        centred = layers.Subtract()([advantage, keras.ops.mean(advantage, axis=1, keepdims=True)])
+        values = layers.Add(name="q")([stream(1, "value"), centred])
+    else:
+        values = stream(num_actions, "q")
+    return keras.Model(observation, values, name=name)

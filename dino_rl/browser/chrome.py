@@ -1,0 +1,208 @@
+"""Find Chrome or Chromium and its driver, start them, and stop them, always."""
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.service import Service
+
+from dino_rl.errors import BrowserError
+
+BROWSER_NAMES = (
+    "google-chrome",
+    "google-chrome-stable",
+    "chromium",
+    "chromium-browser",
+    "chrome",
+)
+BROWSER_PATHS = (  # macOS and Windows do not put browsers on PATH
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+    r"C:\Program Files (x86)\Google\Chrome\Application\chrome.exe",
+)
+INSTALL_HINT = "install one (Debian, Ubuntu: apt-get install chromium chromium-driver)"
+DOWNLOAD_TIMEOUT_S = 20
+
+QUIET_ARGUMENTS = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--mute-audio",
+    "--lang=en-US",  # a right-to-left language mirrors the game
+)
+# A window that is covered or not in front must keep its speed.
+STEADY_ARGUMENTS = (
+    "--disable-background-timer-throttling",
+    "--disable-renderer-backgrounding",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-features=CalculateNativeWinOcclusion",
+)
+WINDOW_SIZE = (800, 600)
+
+
+def find_browser() -> str:
+    """Path of the browser: CHROME_BINARY, else the first known name on PATH."""
+    chosen = os.environ.get("CHROME_BINARY")
+    if chosen:
+        if not Path(chosen).is_file():
+            raise BrowserError(f"CHROME_BINARY names {chosen}, which is not a file: correct it or unset it.")
+        return chosen
+    for name in BROWSER_NAMES:
+        found = shutil.which(name)
+        if found:
+            return found
+    for path in BROWSER_PATHS:
+        if Path(path).is_file():
+            return path
+    raise BrowserError(f"No Chrome or Chromium found: {INSTALL_HINT}, or set CHROME_BINARY.")
+
+
+def find_driver() -> str | None:
+    """Path of an installed chromedriver (SE_CHROMEDRIVER, else PATH), or None."""
+    chosen = os.environ.get("SE_CHROMEDRIVER")
+    if chosen and not Path(chosen).is_file():
+        raise BrowserError(f"SE_CHROMEDRIVER names {chosen}, which is not a file: correct it or unset it.")
+    return chosen or shutil.which("chromedriver")
+
+
+def version_of(program: str) -> str:
+    """`156.0.8078.79` of `Chromium 156.0.8078.79 built on ...`; empty where it cannot be told."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        text = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30).stdout
+        match = re.search(r"\d+(\.\d+)+", text)
+        if match:
+            return match.group()
+    return ""
+
+
+def download_driver() -> str:
+    """chromedriver by webdriver-manager, for who has a browser and no driver."""
+    hint = f"No chromedriver found, and downloading one failed: {INSTALL_HINT}, or set SE_CHROMEDRIVER."
+    from webdriver_manager.chrome import ChromeDriverManager
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)  # webdriver-manager sets none: a dead network would hang
+    try:
+        return ChromeDriverManager().install()
+    except Exception as error:  # any failure of a third-party download has this one remedy
+        raise BrowserError(hint) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def has_display() -> bool:
+    """Whether a window can be shown."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+class Browser:
+    """One running browser with its driver.
+
+    Owns the processes: `close` (or leaving a `with` block) ends them, whatever state they are in.
+
+    Args:
+        headless: no window. A window needs a display.
+        window_size: outer size in CSS pixels.
+
+    Raises:
+        BrowserError: no browser, no driver, versions that do not fit, no display.
+    """
+
+    def __init__(self, headless: bool = True, window_size: tuple[int, int] = WINDOW_SIZE):
+        if not headless and not has_display():
+            raise BrowserError("No display for a window: set DISPLAY, or use --headless.")
+        binary = find_browser()
+        driver = find_driver() or download_driver()
+        options = webdriver.ChromeOptions()
+        options.binary_location = binary
+        for argument in (*QUIET_ARGUMENTS, *STEADY_ARGUMENTS):
+            options.add_argument(argument)
+        options.add_argument("--window-size={},{}".format(*window_size))
+        options.add_experimental_option("excludeSwitches", ["enable-automation"])
+        if headless:
+            options.add_argument("--headless=new")
+            options.add_argument("--disable-gpu")
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            options.add_argument("--no-sandbox")  # Chromium refuses to run as root with its sandbox
+        try:
+            self.driver = webdriver.Chrome(options=options, service=Service(driver))
+        except WebDriverException as error:
+            raise BrowserError(_start_failure(error, binary, driver, headless)) from error
+        self.version = self.driver.capabilities["browserVersion"]
+        self.driver.set_script_timeout(60)
+        try:
+            self._processes = [psutil.Process(self.driver.service.process.pid)]
+            self._processes += self._processes[0].children(recursive=True)
+        except psutil.Error:
+            self._processes = []
+        self._pin()
+
+    def _pin(self):
+        """Dark mode, pixel ratio and focus change the game or its picture: hold them still."""
+        width, height = WINDOW_SIZE
+        self.cdp(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+        )
+        self.cdp(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": "light"}]},
+        )
+        self.cdp("Emulation.setFocusEmulationEnabled", {"enabled": True})
+
+    @property
+    def pid(self) -> int:
+        """Process id of the driver, parent of the browser's processes."""
+        return self.driver.service.process.pid
+
+    @property
+    def name(self) -> str:
+        """`chrome 156.0.8078.79`, as results record it."""
+        return f"{self.driver.capabilities['browserName']} {self.version}"
+
+    def cdp(self, command: str, arguments: dict) -> dict:
+        """One command of the Chrome DevTools Protocol."""
+        return self.driver.execute_cdp_cmd(command, arguments)
+
+    def close(self):
+        """End the browser and its driver; kill what does not go by itself."""
+        with contextlib.suppress(Exception):  # a browser that crashed cannot quit; its processes still must
+            self.driver.quit()
+        _, alive = psutil.wait_procs(self._processes, timeout=3)
+        for process in alive:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self._processes = []
+
+    def __enter__(self) -> "Browser":
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _start_failure(error: WebDriverException, binary: str, driver: str, headless: bool) -> str:
+    browser_version, driver_version = version_of(binary), version_of(driver)
+    if browser_version.split(".")[0] != driver_version.split(".")[0]:
+        return (
+            f"Browser {browser_version or binary} and driver {driver_version or driver} do not fit: "
+            "install the driver of the browser's version, or set SE_CHROMEDRIVER."
+        )
+    if not headless and ("display" in str(error.msg).lower() or "DevToolsActivePort" in str(error.msg)):
+        return "The browser could not open a window on the display: check DISPLAY, or use --headless."
+    first_line = (error.msg or "no reason given").strip().splitlines()[0]
+    return f"{binary} did not start: {first_line}"

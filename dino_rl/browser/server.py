@@ -1,0 +1,48 @@
+"""A file server on loopback: our `game/` folder, and the game's page with our bridge in it."""
+
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+GAME_DIR = Path(__file__).resolve().parents[2] / "game"
+BRIDGE_SCRIPTS = ("picture.js", "display_list.js", "bridge.js")
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def __init__(self, *args, page: bytes, **kwargs):
+        self._page = page
+        super().__init__(*args, **kwargs)
+
+    def do_GET(self):
+        path = self.path.split("?")[0]
+        if path == "/dino.html":
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(self._page)))
+            self.end_headers()
+            self.wfile.write(self._page)
+        elif path.startswith("/game/"):
+            self.path = path.removeprefix("/game")
+            super().do_GET()
+        else:
+            self.send_error(404)
+
+    def log_message(self, *args):
+        """Stay quiet: a page's requests are nobody's news."""
+
+
+class PageServer:
+    """Serves `/dino.html` and `/game/*` on a free port of 127.0.0.1 until closed."""
+
+    def __init__(self, page_html: str):
+        tags = "".join(f'<script src="/game/{name}"></script>' for name in BRIDGE_SCRIPTS)
+        page = page_html.replace("<head>", "<head>" + tags, 1).encode()
+        handler = partial(_Handler, page=page, directory=str(GAME_DIR))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()

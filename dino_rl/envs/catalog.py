@@ -1,0 +1,57 @@
+"""An id -> an environment ready for an agent."""
+
+import gymnasium
+from gymnasium.vector import AutoresetMode
+
+from dino_rl.envs import DINO_ID, DinoVectorEnv
+from dino_rl.errors import DinoError
+from dino_rl.settings import EnvSettings, GameSettings, GameVariation
+
+
+def make_training_env(settings: EnvSettings) -> gymnasium.vector.VectorEnv:
+    """The environments to learn in: next-step autoreset, drawn seeds, varied games."""
+    _check(settings)
+    full = GameVariation(
+        base=settings.variation.base,
+        dino_x=settings.variation.dino_x,
+        max_delay_frames=settings.variation.max_delay_frames,
+    )
+    varied = settings.num_envs - settings.greedy_envs
+    return DinoVectorEnv(
+        settings.num_envs,
+        game=[settings.variation] * varied + [full] * settings.greedy_envs,
+        **_common(settings),
+    )
+
+
+def make_evaluation_env(
+    settings: EnvSettings,
+    num_envs: int,
+    max_score: int | None = None,
+    game: GameSettings = GameSettings(),
+    headless: bool = True,
+) -> gymnasium.vector.VectorEnv:
+    """Environments to be measured in: no autoreset, the caller's seeds, the game as it is."""
+    _check(settings)
+    return DinoVectorEnv(
+        num_envs,
+        game=game,
+        max_score=max_score,
+        autoreset_mode=AutoresetMode.DISABLED,
+        headless=headless,
+        **_common(settings),
+    )
+
+
+def _common(settings: EnvSettings) -> dict:
+    return {
+        "decision_interval_frames": settings.decision_interval_frames,
+        "reward": settings.reward,
+        "num_actions": settings.num_actions,
+        "stack_size": settings.stack_size,
+    }
+
+
+def _check(settings: EnvSettings):
+    if settings.id != DINO_ID:
+        raise DinoError(f"Unknown environment {settings.id!r}: use {DINO_ID}.")

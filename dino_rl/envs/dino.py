@@ -1,0 +1,289 @@
+"""Chrome's Dino game as Gymnasium environments: one game, or many in one page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from dino_rl.browser import Arena, Game
+from dino_rl.browser.frames import SIZE
+from dino_rl.browser.observation import Observation
+from dino_rl.errors import DinoError
+from dino_rl.settings import GameSettings, GameVariation
+
+ACTIONS = ("nothing", "jump", "duck")
+REWARDS = {  # (for a step survived, for a crash)
+    "tutorial": (0.1, -1.0),  # the tutorial that most people know
+    "survival": (0.01, -1.0),  # small enough for the crash to be what a value is about
+}
+# Seeds given by a caller lie below this, seeds that an environment draws by itself lie above: a game of an
+# evaluation (explicit seeds) is never met in training (drawn seeds).
+DRAWN_SEEDS_FROM = 2**31
+# What `info` carries of a game's state, for statistics; obstacle is an index of `Observation.OBSTACLES`.
+INFO_FIELDS = ("speed", "seed", "obstacle", "obstacle_size", "obstacle_y", "night", "jumping", "ducking")
+
+
+class DinoVectorEnv(gymnasium.vector.VectorEnv):
+    """Many real Dino games in one page of one browser, under the lock-step clock.
+
+    ## Action Space
+    `Discrete(3)` for each game: 0 nothing, 1 jump (hold up), 2 duck (hold down); `Discrete(2)` with
+    `num_actions=2`. A key stays down as long as its action is repeated: releasing up cuts a jump short,
+    down in the air drops.
+
+    ## Observation Space
+    `Box(0, 255, (80, 80, 4), uint8)` for each game: the last four pictures, newest last. After a reset all
+    four are the first picture. See `game/picture.js` for how a picture is made.
+
+    ## Rewards
+    "survival": +0.01 for a step survived, -1 for a crash; "tutorial": +0.1 and -1.
+
+    ## Starting State
+    The game after its intro: no obstacle for the first three seconds.
+
+    ## Episode End
+    Terminated at the crash; truncated when the score reaches `max_score`.
+
+    ## Info
+    `score` (from the distance), `speed`, `seed`, and for statistics `obstacle`, `obstacle_size`,
+    `obstacle_y`, `night`, `jumping`, `ducking`: arrays over the games, with Gymnasium's `_name` masks.
+
+    Args:
+        num_envs: number of games.
+        game: settings of every game, or a `GameVariation` for each game that draws them anew at each reset.
+        decision_interval_frames: frames a step.
+        reward: a key of `REWARDS`.
+        num_actions: 2 or 3.
+        stack_size: pictures in an observation.
+        max_score: truncate an episode here; None never.
+        autoreset_mode: NEXT_STEP (Gymnasium's default) or DISABLED (`reset` with a `reset_mask`).
+        render_mode: "rgb_array", "human" (a window) or None.
+        headless: no window; None decides by `render_mode`.
+
+    Raises:
+        BrowserError, PageError: see `dino_rl.errors`.
+    """
+
+    metadata = {  # noqa: RUF012  (Gymnasium's interface)
+        "render_modes": ["human", "rgb_array"],
+        "render_fps": 15,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        game: GameSettings | GameVariation | Sequence[GameVariation] = GameSettings(),
+        decision_interval_frames: int = 4,
+        reward: str = "survival",
+        num_actions: int = len(ACTIONS),
+        stack_size: int = 4,
+        max_score: int | None = None,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        headless: bool | None = None,
+    ):
+        _check_options(reward, num_actions, decision_interval_frames, stack_size, num_envs)
+        self.num_envs = num_envs
+        self.decision_interval_frames = decision_interval_frames
+        self.max_score = max_score
+        self.render_mode = render_mode
+        self.metadata = {
+            **self.metadata,
+            "autoreset_mode": autoreset_mode,
+            "render_fps": round(60 / decision_interval_frames),
+        }
+        self.single_observation_space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, stack_size), np.uint8)
+        self.single_action_space = gymnasium.spaces.Discrete(num_actions)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        if isinstance(game, GameSettings):
+            self._games: list[GameSettings | GameVariation] = [game] * num_envs
+        elif isinstance(game, GameVariation):
+            self._games = [game] * num_envs
+        else:
+            self._games = list(game)
+        self._step_reward, self._crash_reward = REWARDS[reward]
+        self._autoreset = autoreset_mode == AutoresetMode.NEXT_STEP
+        self._stacks = np.zeros(self.observation_space.shape, np.uint8)
+        self._ended = np.zeros(num_envs, bool)
+        if headless is None:
+            headless = render_mode != "human"
+        self.arena = Arena(num_envs, headless)
+
+    @property
+    def browser_name(self) -> str:
+        """Browser and version, for results."""
+        return self.arena.browser.name
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Restart all games, or those of `options["reset_mask"]` (bool [num_envs]).
+
+        A given seed is the game's own seed: game i gets `seed + i`, or its entry of the sequence.
+        """
+        if seed is None or isinstance(seed, int | np.integer):
+            super().reset(seed=None if seed is None else int(seed))
+            seeds: list[int | None] = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+        mask = np.ones(self.num_envs, bool)
+        if options and "reset_mask" in options:
+            mask = np.asarray(options["reset_mask"], bool)
+        games = np.flatnonzero(mask)
+        observation = self.arena.step(resets={game: self._draw_game(game, seeds[game]) for game in games})
+        self._ended[games] = False
+        self._restack(observation.pictures, mask)
+        return self._stacks.copy(), self._info(observation)
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Run `decision_interval_frames` frames of every game (fewer where the dino crashes)."""
+        fresh = self._ended & self._autoreset
+        resets = {game: self._draw_game(game, None) for game in np.flatnonzero(fresh)}
+        observation = self.arena.step(actions, self.decision_interval_frames, resets)
+        over = self._ended & ~fresh  # ended, and waiting for a reset by the caller: nothing moves
+        terminated = observation.crashed & ~over
+        rewards = np.where(terminated, self._crash_reward, self._step_reward)
+        rewards[fresh | over] = 0.0
+        truncated = np.zeros(self.num_envs, bool)
+        if self.max_score is not None:
+            truncated = (observation.scores >= self.max_score) & ~terminated & ~over
+        self._ended = terminated | truncated | over
+        self._restack(observation.pictures, fresh)
+        return self._stacks.copy(), rewards, terminated, truncated, self._info(observation)
+
+    def _draw_game(self, game: int, seed: int | None) -> tuple[int, GameSettings]:
+        if seed is None:
+            seed = int(self.np_random.integers(DRAWN_SEEDS_FROM, 2**32))
+        settings = self._games[game]
+        if isinstance(settings, GameVariation):
+            settings = settings.draw(self.np_random)
+        return seed, settings
+
+    def _restack(self, pictures: np.ndarray, fresh: np.ndarray):
+        self._stacks[..., :-1] = self._stacks[..., 1:]
+        self._stacks[..., -1] = pictures
+        self._stacks[fresh] = pictures[fresh][..., None]
+
+    def _info(self, observation: Observation) -> dict[str, Any]:
+        everyone = np.ones(self.num_envs, bool)
+        info: dict[str, Any] = {"score": observation.scores, "_score": everyone}
+        for name in INFO_FIELDS:
+            info[name] = observation.column(name).copy()
+            info["_" + name] = everyone
+        return info
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """The games' canvases, uint8 [150, W, 3] each, for "rgb_array"."""
+        if self.render_mode != "rgb_array":
+            return None
+        return tuple(self.arena.canvas(game) for game in range(self.num_envs))
+
+    def close_extras(self, **kwargs: Any):
+        """Stop the browser."""
+        self.arena.close()
+
+
+class DinoEnv(gymnasium.Env):
+    """One real Dino game, under either clock. Spaces, rewards and endings are those of `DinoVectorEnv`.
+
+    Under the live clock the browser's own time runs: a step returns the first picture that is
+    `decision_interval_frames` frames or more after the last one, keys are real key events, and a game's
+    seed and settings are the browser's own affair. `info["late_frames"]` says how late a step was.
+
+    Args:
+        clock: "lockstep" or "live".
+        url: "chrome://dino" for the untouched page (live only); None for our served copy.
+        game: settings, or a `GameVariation` to draw them from at each reset (lock-step only).
+        decision_interval_frames, reward, num_actions, stack_size, max_score, render_mode, headless:
+            as for `DinoVectorEnv`.
+
+    Raises:
+        BrowserError, PageError: see `dino_rl.errors`.
+    """
+
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 15}  # noqa: RUF012
+
+    def __init__(
+        self,
+        clock: str = "lockstep",
+        url: str | None = None,
+        game: GameSettings | GameVariation = GameSettings(),
+        decision_interval_frames: int = 4,
+        reward: str = "survival",
+        num_actions: int = len(ACTIONS),
+        stack_size: int = 4,
+        max_score: int | None = None,
+        render_mode: str | None = None,
+        headless: bool | None = None,
+    ):
+        _check_options(reward, num_actions, decision_interval_frames, stack_size)
+        self.decision_interval_frames = decision_interval_frames
+        self.max_score = max_score
+        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": round(60 / decision_interval_frames)}
+        self.observation_space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, stack_size), np.uint8)
+        self.action_space = gymnasium.spaces.Discrete(num_actions)
+        self._settings = game
+        self._step_reward, self._crash_reward = REWARDS[reward]
+        self._stack = np.zeros(self.observation_space.shape, np.uint8)
+        self.game = Game(clock, url, headless=render_mode != "human" if headless is None else headless)
+
+    @property
+    def browser_name(self) -> str:
+        """Browser and version, for results."""
+        return self.game.browser.name
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Restart the game; a given seed is the game's own."""
+        super().reset(seed=seed)
+        settings = self._settings
+        if isinstance(settings, GameVariation):
+            settings = settings.draw(self.np_random)
+        if seed is None:
+            seed = int(self.np_random.integers(DRAWN_SEEDS_FROM, 2**32))
+        observation = self.game.restart(seed, settings)
+        self._stack[:] = observation.pictures[0][..., None]
+        return self._stack.copy(), self._info(observation)
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Run `decision_interval_frames` frames (fewer if the dino crashes)."""
+        observation = self.game.step(int(action), self.decision_interval_frames)
+        terminated = bool(observation.crashed[0])
+        info = self._info(observation)
+        truncated = not terminated and self.max_score is not None and info["score"] >= self.max_score
+        self._stack[..., :-1] = self._stack[..., 1:]
+        self._stack[..., -1] = observation.pictures[0]
+        reward = self._crash_reward if terminated else self._step_reward
+        return self._stack.copy(), reward, terminated, truncated, info
+
+    def _info(self, observation: Observation) -> dict[str, Any]:
+        info: dict[str, Any] = {"score": int(observation.scores[0])}
+        for name in INFO_FIELDS:
+            info[name] = float(observation.column(name)[0])
+        info["late_frames"] = self.game.late_frames
+        return info
+
+    def render(self) -> np.ndarray | None:
+        """The game's canvas, uint8 [150, W, 3], for "rgb_array"."""
+        return self.game.canvas() if self.render_mode == "rgb_array" else None
+
+    def close(self):
+        """Stop the browser."""
+        self.game.end()
+
+
+def _check_options(reward: str, num_actions: int, *at_least_one: int):
+    if reward not in REWARDS:
+        raise DinoError(f"Unknown reward {reward!r}: use one of {', '.join(REWARDS)}.")
+    if num_actions not in (2, 3):
+        raise DinoError(f"num_actions is {num_actions}: use 2 (nothing, jump) or 3 (with duck).")
+    if min(at_least_one) < 1:
+        raise DinoError("num_envs, decision_interval_frames and stack_size must be 1 or more.")

@@ -1,0 +1,105 @@
+"""Play without learning, and say how it went."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+import gymnasium
+import numpy as np
+
+Policy = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> actions [N]
+
+
+@dataclass(frozen=True)
+class Game:
+    """One game that was played to its end or to its cap."""
+
+    seed: int
+    score: float
+    episode_return: float
+    length: int  # steps
+    capped: bool
+    info: dict[str, float]  # the last step's
+
+
+@dataclass
+class Evaluation:
+    """Statistics of many games."""
+
+    games: list[Game] = field(default_factory=list)
+
+    @property
+    def scores(self) -> list[float]:
+        return [game.score for game in self.games]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.scores))
+
+    def summary(self) -> dict:
+        """As plain data: the part of the JSON that is about scores."""
+        scores = np.array(self.scores, float)
+        return {
+            "scores": self.scores,
+            "mean": float(scores.mean()),
+            "median": float(np.median(scores)),
+            "max": float(scores.max()),
+            "min": float(scores.min()),
+            "std": float(scores.std()),
+            "capped": sum(game.capped for game in self.games),
+            "games": len(self.games),
+            "seeds": [game.seed for game in self.games],
+            "details": [asdict(game) for game in self.games],
+        }
+
+
+def play_games(
+    env: gymnasium.vector.VectorEnv,
+    policy: Policy,
+    seeds: Sequence[int],
+    on_game: Callable[[Game], None] = lambda game: None,
+    on_step: Callable[[np.ndarray, dict], None] = lambda observations, infos: None,
+) -> Evaluation:
+    """One game for each seed, `env.num_envs` at a time.
+
+    Args:
+        env: a vector environment whose autoreset is DISABLED. The score is `info["score"]` where there is
+            one, else the return.
+        policy: observations to actions.
+        seeds: one for each game.
+        on_game: told of each game as it ends.
+        on_step: told of observations and infos after each step.
+    """
+    lanes = env.num_envs
+    waiting = list(seeds)
+    playing: list[int | None] = [waiting.pop(0) if waiting else None for _ in range(lanes)]
+    returns, lengths = np.zeros(lanes), np.zeros(lanes, int)
+    result: dict[int, Game] = {}
+    observations, infos = env.reset(seed=[0 if seed is None else seed for seed in playing])
+    while any(seed is not None for seed in playing):
+        on_step(observations, infos)
+        observations, rewards, terminated, truncated, infos = env.step(policy(observations))
+        returns += rewards
+        lengths += 1
+        over = terminated | truncated
+        if not over.any():
+            continue
+        next_seeds = []
+        for lane in range(lanes):
+            seed = playing[lane]
+            if over[lane] and seed is not None:
+                last = {
+                    name: float(values[lane])
+                    for name, values in infos.items()
+                    if not name.startswith("_") and np.ndim(values) == 1
+                }
+                score = last.get("score", float(returns[lane]))
+                result[seed] = Game(
+                    seed, score, float(returns[lane]), int(lengths[lane]), bool(truncated[lane]), last
+                )
+                on_game(result[seed])
+                playing[lane] = waiting.pop(0) if waiting else None
+            next_seeds.append(playing[lane] or 0)
+        returns[over], lengths[over] = 0.0, 0
+        if any(seed is not None for seed in playing):
+            observations, infos = env.reset(seed=next_seeds, options={"reset_mask": over})
+    return Evaluation([result[seed] for seed in seeds])

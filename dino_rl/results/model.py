@@ -1,0 +1,131 @@
+"""Models that are played with: an .h5 file of weights and layers, and a card (JSON) beside it."""
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dino_rl import __version__
+from dino_rl.errors import ModelError
+from dino_rl.settings import EnvSettings, RunSettings, from_dict
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def versions(browser: str) -> dict[str, str]:
+    """What a result was made with."""
+    packages = {name: version(name) for name in ("keras", "numpy", "gymnasium", "selenium")}
+    return {
+        "dino_rl": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        **packages,
+        "browser": browser,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def card_path(model_path: Path) -> Path:
+    """models/best.h5 -> models/best.json"""
+    return model_path.with_suffix(".json")
+
+
+def save_model(path: Path, network: keras.Model, card: dict[str, Any]):
+    """Write a network for inference, and its card. Whole files only: a stop never leaves half of one."""
+    part = path.with_name("part-" + path.name)
+    network.save(part, include_optimizer=False)
+    part.replace(path)
+    card_part = part.with_suffix(".json")
+    card_part.write_text(json.dumps(card, indent=2) + "\n")
+    card_part.replace(card_path(path))
+
+
+def model_card(settings: RunSettings, browser: str, **facts: Any) -> dict[str, Any]:
+    """What a model says about itself."""
+    return {
+        "algorithm": "dqn",
+        "env": asdict(settings.env),
+        "picture": "canvas rows 20-150, on white, area mean to 80x80 grey, newest of the stack last",
+        "versions": versions(browser),
+        **facts,
+        "settings": asdict(settings),
+    }
+
+
+class Model:
+    """A network that was trained, ready to play greedily.
+
+    Args:
+        path: an .h5 file with its card beside it.
+
+    Raises:
+        ModelError: missing, damaged, unsafe, or for other observations than its card says.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.network = _load_network(self.path)
+        self.card = _load_card(self.path)
+        try:
+            self.env = from_dict(EnvSettings, self.card["env"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{card_path(self.path)} is not a model card of this project ({error}).") from error
+        self._values = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
+
+    def check(self, observation_shape: tuple[int, ...], num_actions: int):
+        """Refuse an environment that the network was not made for."""
+        takes, gives = self.network.input_shape[1:], self.network.output_shape[-1]
+        if takes != observation_shape or gives != num_actions:
+            raise ModelError(
+                f"{self.path} takes observations {takes} and chooses among {gives} actions; the environment has "
+                f"{observation_shape} and {num_actions}: use the model's own environment."
+            )
+
+    def q_values(self, observations: np.ndarray) -> np.ndarray:
+        """[B, ...] -> float32 [B, A]."""
+        return self._values(observations).numpy()
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Greedy actions, int64 [B]."""
+        return self.q_values(observations).argmax(axis=1)
+
+
+def _load_network(path: Path) -> keras.Model:
+    if not path.exists():
+        raise ModelError(f"No model at {path}: train one (python run_dino.py train), or name another.")
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file: name the .h5 file inside it.")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(HDF5_MAGIC))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}).") from error
+    if magic != HDF5_MAGIC:
+        raise ModelError(f"{path} is not a Keras .h5 model: it is empty, damaged, or something else.")
+    try:
+        # Safe mode refuses layers that hold Python code: a model file from a stranger runs nothing here.
+        network = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras and h5py raise many kinds for a damaged or unsafe file
+        if "Lambda" in str(error) or "lambda" in str(error):
+            raise ModelError(f"{path} holds a Lambda layer, which could run any code: refused.") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        raise ModelError(f"{path} cannot be loaded ({reason}): it is damaged, or no Keras model.") from error
+    if any(isinstance(layer, keras.layers.Lambda) for layer in network.layers):
+        raise ModelError(f"{path} holds a Lambda layer, which could run any code: refused.")
+    return network
+
+
+def _load_card(path: Path) -> dict[str, Any]:
+    card = card_path(path)
+    try:
+        return json.loads(card.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} has no card: {card} must lie beside it.") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{card} is not a model card ({str(error).splitlines()[0]}).") from error

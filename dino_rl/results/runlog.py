@@ -1,0 +1,42 @@
+"""A run's numbers as CSV files that a spreadsheet opens."""
+
+import csv
+from pathlib import Path
+
+
+class Table:
+    """A CSV file that grows by a row at a time. An existing file is continued.
+
+    Args:
+        path: the file.
+        columns: its columns, in order.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...]):
+        fresh = not path.exists()
+        self._file = path.open("a", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._file, columns)
+        if fresh:
+            self._writer.writeheader()
+
+    def add(self, row: dict):
+        """Write one row; floats to six digits."""
+        self._writer.writerow(
+            {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+        )
+        self._file.flush()
+
+    def close(self):
+        self._file.close()
+
+
+def read_table(path: Path) -> dict[str, list[float]]:
+    """Columns of a CSV file of numbers, by name. A missing file is an empty table."""
+    columns: dict[str, list[float]] = {}
+    if not path.exists():
+        return columns
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            for name, value in row.items():
+                columns.setdefault(name, []).append(float(value) if value else float("nan"))
+    return columns

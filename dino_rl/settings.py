@@ -1,0 +1,179 @@
+"""Every setting in one place: the game's, the agent's, the run's. A default is written here and nowhere else."""
+
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, get_type_hints
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class GameSettings:
+    """How one lock-step game is set up. The defaults are the game as Chrome plays it on a 60 Hz display."""
+
+    start_speed: float = 6.0  # pixels a frame; the game's own start is 6, its end 13
+    constant_speed: bool = False  # no acceleration
+    birds: bool = True
+    clear_time_ms: float = 3000.0  # time without obstacles at the start
+    dino_x: int = 24  # where the intro leaves the dino: 24 at 60 Hz, 0 at 120 Hz
+    frame_jitter_ms: float = 0.0  # each frame lasts 1000/60 ms plus or minus up to this
+    action_delay: tuple[float, ...] = (1.0,)  # probability that an action comes 0, 1, 2... frames late
+
+    def for_page(self) -> dict:
+        """The settings as `game/bridge.js` reads them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class GameVariation:
+    """Games drawn at random around a base, for training: what is varied is what a live game varies.
+
+    `dino_x` depends on the display's frame rate, delay and jitter on the machine; a start at a random
+    speed shows all speeds from the first minute on.
+    """
+
+    base: GameSettings = GameSettings()
+    start_speed: tuple[float, float] = (6.0, 6.0)
+    random_start_share: float = 0.0  # share of games that start at a speed drawn from `start_speed`
+    dino_x: tuple[int, int] = (24, 24)
+    max_delay_frames: int = 0  # each game draws the weights of its action delays up to this
+
+    def draw(self, rng: np.random.Generator) -> GameSettings:
+        """Settings of one game."""
+        changes: dict = {"dino_x": int(rng.integers(self.dino_x[0], self.dino_x[1] + 1))}
+        if rng.random() < self.random_start_share:
+            changes["start_speed"] = float(rng.uniform(*self.start_speed))
+        if self.max_delay_frames:
+            # Mostly one delay in a game, now and then another: as live play has it.
+            weights = rng.dirichlet(np.full(self.max_delay_frames + 1, 0.3))
+            changes["action_delay"] = tuple(float(weight) for weight in weights)
+        return GameSettings(**{**asdict(self.base), **changes})
+
+
+@dataclass(frozen=True)
+class DQNSettings:
+    """Hyper-parameters of the DQN agent. Schedules are over the run's progress, 0 at its start and 1 at its end."""
+
+    network: str = "compact"  # a key of dino_rl.agents.networks.TORSOS
+    dueling: bool = True
+    double: bool = True
+    n_step: int = 5
+    discount: float = 0.99
+    batch_size: int = 64
+    replay_ratio: float = 8.0  # transitions learned from for each environment step
+    replay_capacity: int = 200_000  # frames; 80x80 bytes each for images
+    learning_starts: int = 2_000  # environment steps before the first update
+    priority_exponent: float = 0.0  # 0 samples uniformly; 0.6 is Schaul et al. 2016
+    importance_exponent: float = 0.4
+    learning_rate: float = 3e-4
+    learning_rate_end: float = 3e-5
+    learning_rate_decay_from: float = 0.5  # progress at which the rate begins to fall
+    gradient_clip_norm: float = 10.0
+    target_update_rate: float = 0.005  # share of the way that the target network moves each time
+    target_update_period: int = 1  # updates between those moves
+    act_with_target: bool = True  # the target network is a running mean, and plays better
+    epsilon_start: float = 0.3
+    epsilon_end: float = 0.0
+    epsilon_knee: float = 0.008  # reached at `epsilon_knee_at`, then linearly on to the end
+    epsilon_knee_at: float = 0.1
+    random_action_weights: tuple[float, ...] = (0.85, 0.10, 0.05)  # nothing, jump, duck
+
+    def epsilon(self, progress: float) -> float:
+        """Share of random actions at this point of the run."""
+        if progress < self.epsilon_knee_at:
+            share = progress / self.epsilon_knee_at
+            return self.epsilon_start + (self.epsilon_knee - self.epsilon_start) * share
+        share = (progress - self.epsilon_knee_at) / max(1 - self.epsilon_knee_at, 1e-9)
+        return self.epsilon_knee + (self.epsilon_end - self.epsilon_knee) * min(1.0, share)
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Learning rate at this point of the run."""
+        share = (progress - self.learning_rate_decay_from) / max(1 - self.learning_rate_decay_from, 1e-9)
+        share = min(1.0, max(0.0, share))
+        return self.learning_rate + (self.learning_rate_end - self.learning_rate) * share
+
+
+@dataclass(frozen=True)
+class EnvSettings:
+    """How an environment is made. What concerns the Dino game only is ignored elsewhere."""
+
+    id: str = "ChromeDino-v0"
+    num_envs: int = 16
+    greedy_envs: int = 4  # of these: no exploration, full games from the start
+    decision_interval_frames: int = 4
+    reward: str = "survival"
+    num_actions: int = 3
+    stack_size: int = 4
+    variation: GameVariation = GameVariation(
+        base=GameSettings(clear_time_ms=300.0),
+        start_speed=(6.0, 13.0),
+        random_start_share=0.5,
+        dino_x=(0, 50),
+        max_delay_frames=2,
+    )
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One training run: what to learn, how, and for how long."""
+
+    env: EnvSettings = EnvSettings()
+    dqn: DQNSettings = DQNSettings()
+    steps: int | None = None  # environment steps
+    minutes: float | None = 60.0  # whichever of the two ends first
+    seed: int = 0
+    validations: int = 10  # greedy games on held-out seeds, evenly over the run; they choose the best model
+    validation_games: int = 20
+    validation_max_score: int = 5_000
+    checkpoint_minutes: float = 10.0
+    stop_return: float | None = None  # stop when the mean of the last 100 episodes reaches this
+
+
+PRESETS: dict[str, RunSettings] = {
+    "dino": RunSettings(),
+    # The tutorial that most people know, as it is told: its network, its reward, plain DQN.
+    "dino-tutorial": RunSettings(
+        env=EnvSettings(
+            num_envs=1,
+            greedy_envs=0,
+            reward="tutorial",
+            num_actions=2,
+            variation=GameVariation(),
+        ),
+        dqn=DQNSettings(
+            network="tutorial",
+            dueling=False,
+            double=False,
+            n_step=1,
+            batch_size=16,
+            replay_ratio=16.0,
+            replay_capacity=50_000,
+            learning_rate=1e-4,
+            learning_rate_end=1e-4,
+            target_update_rate=1.0,
+            act_with_target=False,
+            epsilon_start=0.1,
+            epsilon_knee=1e-4,
+            epsilon_knee_at=1.0,
+            epsilon_end=1e-4,
+            random_action_weights=(0.5, 0.5),
+        ),
+    ),
+}
+
+
+def from_dict(cls: type, data: dict[str, Any]) -> Any:
+    """A (nested) settings dataclass from plain data, as `dataclasses.asdict` or JSON gives it.
+
+    Raises:
+        TypeError: a field that the dataclass does not have.
+    """
+    hints = get_type_hints(cls)
+    values = {}
+    for name, value in data.items():
+        hint = hints.get(name)
+        if is_dataclass(hint) and isinstance(value, dict):
+            value = from_dict(hint, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[name] = value
+    return cls(**values)

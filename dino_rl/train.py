@@ -1,0 +1,392 @@
+"""The training loop: act, learn while the environment steps, remember, look how far it got."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from dino_rl.agents.dqn import DQN
+from dino_rl.agents.replay import Replay
+from dino_rl.envs.catalog import make_evaluation_env, make_training_env
+from dino_rl.errors import BrowserError, RunError
+from dino_rl.evaluate import play_games
+from dino_rl.results import checkpoint
+from dino_rl.results.model import model_card, save_model, versions
+from dino_rl.results.runlog import Table
+from dino_rl.settings import RunSettings
+
+# Validation games carry explicit seeds (see envs/dino.py), far from the test seeds that start at 0.
+VALIDATION_SEED = 1_000_000
+BROWSER_RESTARTS = 5
+EPISODE_COLUMNS = (
+    "episode", "step", "minutes", "env", "greedy", "score", "return", "length", "epsilon", "start_speed", "end_speed",
+    "q_mean", "nothing", "jump", "duck",
+)  # fmt: skip
+INTERVAL_COLUMNS = (
+    "step", "minutes", "updates", "episodes", "progress", "score_mean", "greedy_score_mean", "loss", "q_mean",
+    "epsilon", "learning_rate", "steps_per_s", "updates_per_s", "env_wait_share", "learn_share", "replay_frames",
+)  # fmt: skip
+ACTION_NAMES = ("nothing", "jump", "duck")
+VALIDATION_COLUMNS = ("step", "minutes", "mean", "median", "max", "min", "capped", "games", "best")
+INTERVAL_S = 10.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the loop tells whoever watches, every `INTERVAL_S` seconds and at each validation."""
+
+    row: dict
+    validation: dict | None = None
+
+
+class Trainer:
+    """One training run in its directory.
+
+    Args:
+        settings: what to learn, how, and for how long.
+        run_dir: everything that the run leaves lies here.
+        resume: continue the checkpoint in `run_dir`.
+
+    Raises:
+        RunError: the directory cannot be written, or holds no checkpoint to resume.
+        BrowserError, PageError: the environment cannot be made.
+    """
+
+    def __init__(self, settings: RunSettings, run_dir: Path, resume: bool = False):
+        self.settings = settings
+        self.run_dir = run_dir
+        state = checkpoint.load_state(run_dir) if resume else None
+        keras.utils.set_random_seed(settings.seed)
+        self._rngs = {
+            name: np.random.default_rng([settings.seed, i]) for i, name in enumerate(("explore", "replay", "env"))
+        }
+        self.env = make_training_env(settings.env)
+        try:
+            self._prepare(state)
+        except BaseException:
+            self.env.close()
+            raise
+
+    def _prepare(self, state: dict | None):
+        env, dqn = self.settings.env, self.settings.dqn
+        space = self.env.single_observation_space
+        self._is_image = len(space.shape) == 3
+        self.agent = DQN(dqn, space.shape, space.dtype, int(self.env.single_action_space.n), self._rngs["explore"])
+        self.replay = Replay(
+            dqn.replay_capacity,
+            env.num_envs,
+            space.shape[:2] if self._is_image else space.shape,
+            space.dtype,
+            space.shape[-1] if self._is_image else 0,
+            dqn.n_step,
+            dqn.discount,
+            dqn.priority_exponent,
+            self._rngs["replay"],
+        )
+        self.step = self.episodes = 0
+        self.best_mean = -np.inf
+        self._seconds_before = 0.0
+        self._validations_done = 0
+        self._learn_debt = 0.0  # transitions that are due to be learned from
+        if state:
+            checkpoint.load(self.run_dir, self.agent, self.replay)
+            self.step, self.episodes = state["step"], state["episodes"]
+            self.agent.updates = state["updates"]
+            self.best_mean = state["best_mean"]
+            self._seconds_before = state["seconds"]
+            self._validations_done = state["validations_done"]
+            self._learn_debt = state["learn_debt"]
+            for name, rng in self._rngs.items():
+                rng.bit_generator.state = state["random"][name]
+        self._started = time.monotonic()
+        self._open_run_dir()
+
+    def _open_run_dir(self):
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            about = {"settings": asdict(self.settings), "versions": versions(self.env_browser)}
+            (self.run_dir / "run.json").write_text(json.dumps(about, indent=2) + "\n")
+            self._episodes = Table(self.run_dir / "episodes.csv", EPISODE_COLUMNS)
+            self._intervals = Table(self.run_dir / "intervals.csv", INTERVAL_COLUMNS)
+            self._validations = Table(self.run_dir / "validations.csv", VALIDATION_COLUMNS)
+        except OSError as error:
+            raise RunError(f"Cannot write to the run directory {self.run_dir} ({error.strerror}).") from error
+
+    # --- Where the run stands ------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, resumed runs included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    @property
+    def progress(self) -> float:
+        """0 at the start, 1 at the end of what was asked for; all schedules follow it."""
+        shares = []
+        if self.settings.steps:
+            shares.append(self.step / self.settings.steps)
+        if self.settings.minutes:
+            shares.append(self.seconds / (60 * self.settings.minutes))
+        return min(1.0, max(shares, default=0.0))
+
+    # --- The loop ------------------------------------------------------------------------------------
+
+    def run(self) -> Iterator[Report]:
+        """Train to the end of what was asked for, yielding reports.
+
+        The run is consistent whenever this yields or raises, so that `save` may follow.
+        """
+        dqn = self.settings.dqn
+        num_envs = self.env.num_envs
+        greedy = np.arange(num_envs) >= num_envs - self.settings.env.greedy_envs
+        lanes = _Lanes(num_envs, self.agent.num_actions)
+        clock = _Clock()
+        scores = {False: deque(maxlen=100), True: deque(maxlen=40)}  # by whether the lane is greedy
+        returns: deque[float] = deque(maxlen=100)
+        checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
+        restarts = 0
+        observations, first, ended = self._reset(lanes)
+        with ThreadPoolExecutor(1) as stepper:
+            while self.progress < 1.0:
+                epsilon = dqn.epsilon(self.progress)
+                actions, values = self.agent.act(observations, np.where(greedy, 0.0, epsilon))
+                # The environment steps in its own thread, which waits for the browser; meanwhile we learn.
+                stepping = stepper.submit(self.env.step, actions)
+                with clock.timed("learn"):
+                    self._learn(clock)
+                try:
+                    with clock.timed("wait"):
+                        next_observations, rewards, terminated, truncated, infos = stepping.result()
+                except BrowserError:
+                    restarts += 1
+                    if restarts > BROWSER_RESTARTS:
+                        raise
+                    self.env.close()
+                    self.env = make_training_env(self.settings.env)
+                    observations, first, ended = self._reset(lanes)
+                    continue
+                frames = observations[..., -1] if self._is_image else observations
+                self.replay.add(frames, first, actions, rewards, terminated, truncated)
+                self._learn_debt += num_envs * dqn.replay_ratio
+                self.step += num_envs
+                lanes.step(actions, rewards, values)
+                for i in np.flatnonzero(terminated | truncated):
+                    self.episodes += 1
+                    row = lanes.episode(i, infos)
+                    scores[bool(greedy[i])].append(row["score"])
+                    returns.append(row["return"])
+                    self._episodes.add(
+                        {
+                            "episode": self.episodes,
+                            "step": self.step,
+                            "minutes": self.seconds / 60,
+                            "env": i,
+                            "greedy": int(greedy[i]),
+                            "epsilon": 0.0 if greedy[i] else epsilon,
+                            **row,
+                        }
+                    )
+                # Next-step autoreset: what an ended episode shows next is the first frame of another.
+                observations, first, ended = next_observations, ended, terminated | truncated
+                lanes.begin(first, infos)
+                if clock.since_report > INTERVAL_S:
+                    yield Report(self._interval(clock, scores, epsilon))
+                if self._validations_done < int(self.progress * self.settings.validations):
+                    yield self._validate()
+                if self.seconds > checkpoint_due:
+                    self.save()
+                    checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
+                target = self.settings.stop_return
+                if target is not None and len(returns) == returns.maxlen and np.mean(returns) >= target:
+                    break
+        if self._validations_done < self.settings.validations:
+            yield self._validate()
+        self.save()
+
+    def _reset(self, lanes: "_Lanes") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self.replay.break_off()
+        observations, infos = self.env.reset(seed=int(self._rngs["env"].integers(2**31, 2**32 - 2**16)))
+        everyone = np.ones(self.env.num_envs, bool)
+        lanes.begin(everyone, infos)
+        return observations, everyone, ~everyone
+
+    def _learn(self, clock: "_Clock"):
+        dqn = self.settings.dqn
+        if self.step < dqn.learning_starts:
+            self._learn_debt = 0.0
+            return
+        learning_rate = dqn.learning_rate_at(self.progress)
+        while self._learn_debt >= dqn.batch_size:
+            self._learn_debt -= dqn.batch_size
+            batch = self.replay.sample(dqn.batch_size, dqn.importance_exponent)
+            loss, q, td_error = self.agent.update(batch, learning_rate)
+            self.replay.update_priorities(batch.index, td_error)
+            clock.losses.append(loss)
+            clock.qs.append(q)
+
+    def _interval(self, clock: "_Clock", scores: dict, epsilon: float) -> dict:
+        def mean(values) -> float:
+            return float(np.mean(values)) if len(values) else float("nan")
+
+        row = {
+            "step": self.step,
+            "minutes": self.seconds / 60,
+            "updates": self.agent.updates,
+            "episodes": self.episodes,
+            "progress": self.progress,
+            "score_mean": mean(scores[False]),
+            "greedy_score_mean": mean(scores[True]),
+            "loss": mean(clock.losses),
+            "q_mean": mean(clock.qs),
+            "epsilon": epsilon,
+            "learning_rate": self.settings.dqn.learning_rate_at(self.progress),
+            "replay_frames": len(self.replay),
+            **clock.report(self.step, self.agent.updates),
+        }
+        self._intervals.add(row)
+        return row
+
+    # --- Keeping -------------------------------------------------------------------------------------
+
+    def _validate(self) -> Report:
+        """Greedy games on held-out seeds. The best mean so far keeps its model as best.h5."""
+        settings = self.settings
+        self._validations_done = max(self._validations_done + 1, int(self.progress * settings.validations))
+        env = make_evaluation_env(settings.env, settings.validation_games, settings.validation_max_score)
+        try:
+            seeds = range(VALIDATION_SEED, VALIDATION_SEED + settings.validation_games)
+            evaluation = play_games(env, lambda x: self.agent.act(x)[0], seeds)
+        finally:
+            env.close()
+        summary = evaluation.summary()
+        best = evaluation.mean >= self.best_mean
+        row = {
+            "step": self.step,
+            "minutes": self.seconds / 60,
+            **{name: summary[name] for name in ("mean", "median", "max", "min", "capped", "games")},
+            "best": int(best),
+        }
+        self._validations.add(row)
+        if best:
+            self.best_mean = evaluation.mean
+            network = self.agent.acting_network
+            save_model(self.run_dir / "best.h5", network, self._card(row))
+        return Report(row={}, validation=row)
+
+    def _card(self, validation: dict) -> dict:
+        return model_card(
+            self.settings,
+            self.env_browser,
+            training={
+                "steps": self.step,
+                "updates": self.agent.updates,
+                "minutes": round(self.seconds / 60, 1),
+                "seed": self.settings.seed,
+            },
+            validation={**validation, "first_seed": VALIDATION_SEED, "max_score": self.settings.validation_max_score},
+        )
+
+    @property
+    def env_browser(self) -> str:
+        """Browser and version behind the environment, or "none"."""
+        return getattr(self.env, "browser_name", "none")
+
+    def save(self):
+        """Write a checkpoint that `resume` goes on from."""
+        state = {
+            "step": self.step,
+            "episodes": self.episodes,
+            "updates": self.agent.updates,
+            "best_mean": self.best_mean,
+            "seconds": self.seconds,
+            "validations_done": self._validations_done,
+            "learn_debt": self._learn_debt,
+            "random": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
+        }
+        checkpoint.save(self.run_dir, self.agent, self.replay, state)
+
+    def close(self):
+        """Stop the browser and close the logs."""
+        with suppress(Exception):  # a browser that crashed cannot be closed twice
+            self.env.close()
+        for table in (self._episodes, self._intervals, self._validations):
+            table.close()
+
+
+class _Lanes:
+    """What the running episode of each environment has done so far."""
+
+    def __init__(self, num_envs: int, num_actions: int):
+        self.returns = np.zeros(num_envs)
+        self.lengths = np.zeros(num_envs, int)
+        self.q_sums = np.zeros(num_envs)
+        self.actions = np.zeros((num_envs, num_actions), int)
+        self.start_speeds = np.zeros(num_envs)
+
+    def begin(self, first: np.ndarray, infos: dict):
+        for array in (self.returns, self.lengths, self.q_sums, self.actions):
+            array[first] = 0
+        if "speed" in infos:
+            self.start_speeds[first] = infos["speed"][first]
+
+    def step(self, actions: np.ndarray, rewards: np.ndarray, values: np.ndarray):
+        self.returns += rewards
+        self.lengths += 1
+        self.q_sums += values.max(axis=1)
+        self.actions[np.arange(len(actions)), actions] += 1
+
+    def episode(self, i: int, infos: dict) -> dict:
+        counts = {**dict.fromkeys(("nothing", "jump", "duck"), 0), **dict(zip(ACTION_NAMES, self.actions[i], strict=False))}
+        return {
+            "score": float(infos["score"][i]) if "score" in infos else float(self.returns[i]),
+            "return": float(self.returns[i]),
+            "length": int(self.lengths[i]),
+            "start_speed": float(self.start_speeds[i]),
+            "end_speed": float(infos["speed"][i]) if "speed" in infos else 0.0,
+            "q_mean": float(self.q_sums[i] / max(1, self.lengths[i])),
+            **counts,
+        }
+
+
+class _Clock:
+    """Where the time goes, and what was learned, since the last report."""
+
+    def __init__(self):
+        self._spent = {"learn": 0.0, "wait": 0.0}
+        self._step = self._updates = None
+        self._begin()
+
+    def _begin(self):
+        self._since = time.monotonic()
+        self.losses: list[float] = []
+        self.qs: list[float] = []
+        self._spent = dict.fromkeys(self._spent, 0.0)
+
+    @property
+    def since_report(self) -> float:
+        return time.monotonic() - self._since
+
+    @contextmanager
+    def timed(self, what: str):
+        started = time.monotonic()
+        yield
+        self._spent[what] += time.monotonic() - started
+
+    def report(self, step: int, updates: int) -> dict:
+        elapsed = self.since_report
+        row = {
+            "steps_per_s": (step - (self._step or 0)) / elapsed,
+            "updates_per_s": (updates - (self._updates or 0)) / elapsed,
+            "env_wait_share": self._spent["wait"] / elapsed,
+            "learn_share": self._spent["learn"] / elapsed,
+        }
+        self._step, self._updates = step, updates
+        self._begin()
+        return row

@@ -1,0 +1,71 @@
+// Many lock-step games in one page, one answer for all: `DinoArena`.
+//
+// Requests are {op, ...}; answers are binary. They come through a WebSocket (?socket=PORT) or, for those who
+// want to see the plain way, through Selenium's execute_script, as base64.
+"use strict";
+
+const DinoArena = (() => {
+  let games = []; // the DinoBridge of each frame
+  let picture = null; // one reader for all: its code is compiled once
+
+  async function open(count) {
+    const frames = [];
+    for (let i = 0; i < count; i++) {
+      const frame = document.createElement("iframe");
+      frame.src = "/dino.html?clock=lockstep";
+      const loaded = new Promise((resolve) => frame.addEventListener("load", resolve, { once: true }));
+      document.body.appendChild(frame);
+      frames.push({ frame, loaded });
+    }
+    await Promise.all(frames.map(({ loaded }) => loaded));
+    games = frames.map(({ frame }) => frame.contentWindow.DinoBridge);
+    for (const game of games) await game.prepare();
+    const { width, height } = games[0].runner().canvas;
+    picture = new DinoPicture(width, height);
+    return { fields: games[0].STATE_FIELDS, obstacles: games[0].OBSTACLES };
+  }
+
+  // States of all games (float64, count x fields), then their pictures (uint8, count x 80 x 80).
+  function observations() {
+    const count = games.length;
+    const fields = games[0].STATE_FIELDS.length;
+    const buffer = new ArrayBuffer(count * games[0].BYTES);
+    const states = new Float64Array(buffer, 0, count * fields);
+    const bytes = new Uint8Array(buffer);
+    const pictures = count * fields * 8;
+    games.forEach((game, i) => {
+      game.state(states, i * fields);
+      picture.fromDraws(game.draws(), bytes, pictures + i * DinoPicture.BYTES);
+    });
+    return buffer;
+  }
+
+  // resets: [{game, seed, settings}]; actions: one a game, or null for none; a game just reset does not move.
+  function advance({ resets = [], actions = null, frames = 1 }) {
+    const fresh = new Set();
+    for (const { game, seed, settings } of resets) {
+      games[game].reset(seed, settings);
+      fresh.add(game);
+    }
+    if (actions) games.forEach((game, i) => fresh.has(i) || game.step(actions[i], frames));
+    return observations();
+  }
+
+  function listen(port) {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/`);
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = ({ data }) => {
+      try {
+        socket.send(advance(JSON.parse(data)));
+      } catch (error) {
+        socket.send(JSON.stringify({ error: String(error?.stack ?? error) }));
+      }
+    };
+    return new Promise((resolve, reject) => {
+      socket.onopen = () => resolve(true);
+      socket.onerror = () => reject(new Error("no connection to port " + port));
+    });
+  }
+
+  return { open, advance, listen, png: (i) => games[i].png(), numbers: (i) => games[i].numbers() };
+})();
