@@ -13,7 +13,7 @@ help:  ## show this list
 
 setup:  ## make .venv and find or install a browser; the others do it themselves
 	$(SETUP) run
-	@echo "Ready: make play"
+	@echo "Now: make play"
 
 play:  ## watch the trained player play the game
 	$(SETUP) run

@@ -1,6 +1,6 @@
 """Play without learning, and say how it went."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 
 import gymnasium
@@ -55,9 +55,8 @@ class Evaluation:
 def play_games(
     env: gymnasium.vector.VectorEnv,
     policy: Policy,
-    seeds: Sequence[int],
+    seeds: Iterable[int],
     on_game: Callable[[Game], None] = lambda game: None,
-    on_step: Callable[[np.ndarray, dict], None] = lambda observations, infos: None,
 ) -> Evaluation:
     """One game for each seed, `env.num_envs` at a time.
 
@@ -65,18 +64,16 @@ def play_games(
         env: a vector environment whose autoreset is DISABLED. The score is `info["score"]` where there is
             one, else the return.
         policy: observations to actions.
-        seeds: one for each game.
+        seeds: one for each game; taken as they are needed, so that there may be no end of them.
         on_game: told of each game as it ends.
-        on_step: told of observations and infos after each step.
     """
     lanes = env.num_envs
-    waiting = list(seeds)
-    playing: list[int | None] = [waiting.pop(0) if waiting else None for _ in range(lanes)]
+    waiting = iter(seeds)
+    playing: list[int | None] = [next(waiting, None) for _ in range(lanes)]
     returns, lengths = np.zeros(lanes), np.zeros(lanes, int)
     result: dict[int, Game] = {}
     observations, infos = env.reset(seed=[0 if seed is None else seed for seed in playing])
     while any(seed is not None for seed in playing):
-        on_step(observations, infos)
         observations, rewards, terminated, truncated, infos = env.step(policy(observations))
         returns += rewards
         lengths += 1
@@ -97,9 +94,9 @@ def play_games(
                     seed, score, float(returns[lane]), int(lengths[lane]), bool(truncated[lane]), last
                 )
                 on_game(result[seed])
-                playing[lane] = waiting.pop(0) if waiting else None
+                playing[lane] = next(waiting, None)
             next_seeds.append(playing[lane] or 0)
         returns[over], lengths[over] = 0.0, 0
         if any(seed is not None for seed in playing):
             observations, infos = env.reset(seed=next_seeds, options={"reset_mask": over})
-    return Evaluation([result[seed] for seed in seeds])
+    return Evaluation([result[seed] for seed in sorted(result)])

@@ -5,6 +5,13 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from dino_rl.errors import DinoError
+
+DINO_ID = "ChromeDino-v0"
+# Game seeds given by a caller lie below this, those that an environment draws by itself lie above: a game of
+# an evaluation (explicit seeds) is never met in training (drawn seeds).
+DRAWN_SEEDS_FROM = 2**31
+
 
 @dataclass(frozen=True)
 class GameSettings:
@@ -62,7 +69,7 @@ class DQNSettings:
     replay_ratio: float = 8.0  # transitions learned from for each environment step
     replay_capacity: int = 200_000  # frames; 80x80 bytes each for images
     learning_starts: int = 2_000  # environment steps before the first update
-    priority_exponent: float = 0.0  # 0 samples uniformly; 0.6 is Schaul et al. 2016
+    priority_exponent: float = 0.5  # 0 samples uniformly; 0.6 is Schaul et al. 2016
     importance_exponent: float = 0.4
     learning_rate: float = 3e-4
     learning_rate_end: float = 3e-5
@@ -96,7 +103,7 @@ class DQNSettings:
 class EnvSettings:
     """How an environment is made. What concerns the Dino game only is ignored elsewhere."""
 
-    id: str = "ChromeDino-v0"
+    id: str = DINO_ID
     num_envs: int = 16
     greedy_envs: int = 4  # of these: no exploration, full games from the start
     decision_interval_frames: int = 4
@@ -104,7 +111,7 @@ class EnvSettings:
     num_actions: int = 3
     stack_size: int = 4
     variation: GameVariation = GameVariation(
-        base=GameSettings(clear_time_ms=300.0),
+        base=GameSettings(clear_time_ms=300.0, frame_jitter_ms=0.1),
         start_speed=(6.0, 13.0),
         random_start_share=0.5,
         dino_x=(0, 50),
@@ -121,7 +128,7 @@ class RunSettings:
     steps: int | None = None  # environment steps
     minutes: float | None = 60.0  # whichever of the two ends first
     seed: int = 0
-    validations: int = 10  # greedy games on held-out seeds, evenly over the run; they choose the best model
+    validations: int = 8  # greedy games on held-out seeds, evenly over the run; they choose the best model
     validation_games: int = 20
     validation_max_score: int = 5_000
     checkpoint_minutes: float = 10.0
@@ -159,6 +166,17 @@ PRESETS: dict[str, RunSettings] = {
         ),
     ),
 }
+
+
+def preset(name: str) -> RunSettings:
+    """The settings of that name.
+
+    Raises:
+        DinoError: there are none.
+    """
+    if name not in PRESETS:
+        raise DinoError(f"Unknown preset {name!r}: use one of {', '.join(PRESETS)}.")
+    return PRESETS[name]
 
 
 def from_dict(cls: type, data: dict[str, Any]) -> Any:

@@ -40,9 +40,9 @@ INTERVAL_S = 10.0
 
 @dataclass(frozen=True)
 class Report:
-    """What the loop tells whoever watches, every `INTERVAL_S` seconds and at each validation."""
+    """What the loop tells whoever watches: a row of intervals.csv, or one of validations.csv."""
 
-    row: dict
+    interval: dict | None = None
     validation: dict | None = None
 
 
@@ -53,21 +53,25 @@ class Trainer:
         settings: what to learn, how, and for how long.
         run_dir: everything that the run leaves lies here.
         resume: continue the checkpoint in `run_dir`.
+        watch: show the games in a window.
 
     Raises:
         RunError: the directory cannot be written, or holds no checkpoint to resume.
         BrowserError, PageError: the environment cannot be made.
     """
 
-    def __init__(self, settings: RunSettings, run_dir: Path, resume: bool = False):
+    def __init__(self, settings: RunSettings, run_dir: Path, resume: bool = False, watch: bool = False):
         self.settings = settings
         self.run_dir = run_dir
+        self.stopped = False  # set it, and the run ends after the step at hand
+        self._watch = watch
         state = checkpoint.load_state(run_dir) if resume else None
         keras.utils.set_random_seed(settings.seed)
         self._rngs = {
-            name: np.random.default_rng([settings.seed, i]) for i, name in enumerate(("explore", "replay", "env"))
+            name: np.random.default_rng([settings.seed, i])
+            for i, name in enumerate(("explore", "replay", "env"))
         }
-        self.env = make_training_env(settings.env)
+        self.env = make_training_env(settings.env, watch)
         try:
             self._prepare(state)
         except BaseException:
@@ -78,7 +82,9 @@ class Trainer:
         env, dqn = self.settings.env, self.settings.dqn
         space = self.env.single_observation_space
         self._is_image = len(space.shape) == 3
-        self.agent = DQN(dqn, space.shape, space.dtype, int(self.env.single_action_space.n), self._rngs["explore"])
+        self.agent = DQN(
+            dqn, space.shape, space.dtype, int(self.env.single_action_space.n), self._rngs["explore"]
+        )
         self.replay = Replay(
             dqn.replay_capacity,
             env.num_envs,
@@ -138,11 +144,13 @@ class Trainer:
 
     # --- The loop ------------------------------------------------------------------------------------
 
-    def run(self) -> Iterator[Report]:
-        """Train to the end of what was asked for, yielding reports.
+    def run(self, command: str = "") -> Iterator[Report]:
+        """Train to the end of what was asked for, yielding reports; save at the end.
 
-        The run is consistent whenever this yields or raises, so that `save` may follow.
+        Args:
+            command: how the run was started, for the model's card.
         """
+        self._command = command
         dqn = self.settings.dqn
         num_envs = self.env.num_envs
         greedy = np.arange(num_envs) >= num_envs - self.settings.env.greedy_envs
@@ -154,9 +162,11 @@ class Trainer:
         restarts = 0
         observations, first, ended = self._reset(lanes)
         with ThreadPoolExecutor(1) as stepper:
-            while self.progress < 1.0:
+            while self.progress < 1.0 and not self.stopped:
                 epsilon = dqn.epsilon(self.progress)
                 actions, values = self.agent.act(observations, np.where(greedy, 0.0, epsilon))
+                if self._watch:
+                    self.env.think_aloud(num_envs - 1, values[-1], actions[-1], f"step {self.step:,}, greedy")
                 # The environment steps in its own thread, which waits for the browser; meanwhile we learn.
                 stepping = stepper.submit(self.env.step, actions)
                 with clock.timed("learn"):
@@ -169,7 +179,7 @@ class Trainer:
                     if restarts > BROWSER_RESTARTS:
                         raise
                     self.env.close()
-                    self.env = make_training_env(self.settings.env)
+                    self.env = make_training_env(self.settings.env, self._watch)
                     observations, first, ended = self._reset(lanes)
                     continue
                 frames = observations[..., -1] if self._is_image else observations
@@ -197,7 +207,7 @@ class Trainer:
                 observations, first, ended = next_observations, ended, terminated | truncated
                 lanes.begin(first, infos)
                 if clock.since_report > INTERVAL_S:
-                    yield Report(self._interval(clock, scores, epsilon))
+                    yield Report(interval=self._interval(clock, scores, epsilon))
                 if self._validations_done < int(self.progress * self.settings.validations):
                     yield self._validate()
                 if self.seconds > checkpoint_due:
@@ -205,8 +215,8 @@ class Trainer:
                     checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
                 target = self.settings.stop_return
                 if target is not None and len(returns) == returns.maxlen and np.mean(returns) >= target:
-                    break
-        if self._validations_done < self.settings.validations:
+                    break  # solved
+        if self._validations_done < self.settings.validations and not self.stopped:
             yield self._validate()
         self.save()
 
@@ -278,19 +288,24 @@ class Trainer:
             self.best_mean = evaluation.mean
             network = self.agent.acting_network
             save_model(self.run_dir / "best.h5", network, self._card(row))
-        return Report(row={}, validation=row)
+        return Report(validation=row)
 
     def _card(self, validation: dict) -> dict:
         return model_card(
             self.settings,
             self.env_browser,
             training={
+                "command": self._command,
                 "steps": self.step,
                 "updates": self.agent.updates,
                 "minutes": round(self.seconds / 60, 1),
                 "seed": self.settings.seed,
             },
-            validation={**validation, "first_seed": VALIDATION_SEED, "max_score": self.settings.validation_max_score},
+            validation={
+                **validation,
+                "first_seed": VALIDATION_SEED,
+                "max_score": self.settings.validation_max_score,
+            },
         )
 
     @property
@@ -343,7 +358,10 @@ class _Lanes:
         self.actions[np.arange(len(actions)), actions] += 1
 
     def episode(self, i: int, infos: dict) -> dict:
-        counts = {**dict.fromkeys(("nothing", "jump", "duck"), 0), **dict(zip(ACTION_NAMES, self.actions[i], strict=False))}
+        counts = {
+            **dict.fromkeys(("nothing", "jump", "duck"), 0),
+            **dict(zip(ACTION_NAMES, self.actions[i], strict=False)),
+        }
         return {
             "score": float(infos["score"][i]) if "score" in infos else float(self.returns[i]),
             "return": float(self.returns[i]),

@@ -6,6 +6,7 @@
 
 const DinoArena = (() => {
   let games = []; // the DinoBridge of each frame
+  let spectator = null; // where a person watches
   let picture = null; // one reader for all: its code is compiled once
 
   async function open(count) {
@@ -14,7 +15,10 @@ const DinoArena = (() => {
       const frame = document.createElement("iframe");
       frame.src = "/dino.html?clock=lockstep";
       const loaded = new Promise((resolve) => frame.addEventListener("load", resolve, { once: true }));
-      document.body.appendChild(frame);
+      const box = document.createElement("div");
+      box.className = "game";
+      box.appendChild(frame);
+      document.body.appendChild(box);
       frames.push({ frame, loaded });
     }
     await Promise.all(frames.map(({ loaded }) => loaded));
@@ -41,14 +45,25 @@ const DinoArena = (() => {
   }
 
   // resets: [{game, seed, settings}]; actions: one a game, or null for none; a game just reset does not move.
-  function advance({ resets = [], actions = null, frames = 1 }) {
+  function advance({ resets = [], actions = null, frames = 1, watched = null }) {
     const fresh = new Set();
     for (const { game, seed, settings } of resets) {
       games[game].reset(seed, settings);
       fresh.add(game);
     }
     if (actions) games.forEach((game, i) => fresh.has(i) || game.step(actions[i], frames));
-    return observations();
+    const answer = observations();
+    if (watched) show(watched, answer);
+    return answer;
+  }
+
+  // Paints all games, and shows a person what the agent makes of one: {game, values, action, title}.
+  function show({ game, ...thoughts }, answer) {
+    games.forEach((each) => each.canvas());
+    spectator ??= new DinoSpectator();
+    const pictures = games.length * games[0].STATE_FIELDS.length * 8;
+    const picture = new Uint8Array(answer, pictures + game * DinoPicture.BYTES, DinoPicture.BYTES);
+    spectator.show({ picture, ...thoughts });
   }
 
   function listen(port) {

@@ -30,6 +30,9 @@
     "config": ["speed", "maxSpeed", "acceleration", "clearTime", "invertDistance"],
   };
 
+  // The canvas of an ordinary window. A small window has a narrower one, and its game is another.
+  const CANVAS = [600, 150];
+
   const lockstep = new URLSearchParams(location.search).get("clock") === "lockstep";
 
   // xoshiro128** by Blackman and Vigna (https://prng.di.unimi.it), seeded with splitmix32 steps.
@@ -268,11 +271,22 @@
 
   // State (float64) and picture (uint8) of this game in one buffer.
   const BYTES = STATE_FIELDS.length * 8 + DinoPicture.BYTES;
+  let seen = null; // the last picture that left the page
   function observation() {
     const buffer = new ArrayBuffer(BYTES);
     state(new Float64Array(buffer, 0, STATE_FIELDS.length), 0);
     picture(new Uint8Array(buffer), STATE_FIELDS.length * 8);
+    seen = new Uint8Array(buffer, STATE_FIELDS.length * 8);
     return buffer;
+  }
+
+  // Shows a person what the agent saw last, and what it made of it: {values, action, title} or null.
+  let spectator = null;
+  function spectate(thoughts) {
+    displayList?.paint();
+    if (!thoughts || !seen) return;
+    spectator ??= new DinoSpectator();
+    spectator.show({ picture: seen, ...thoughts });
   }
 
   function base64(buffer) {
@@ -288,6 +302,8 @@
         if (object === null || object === undefined || !(name in object)) lacks.push([part, name].filter(Boolean).join("."));
       }
     }
+    const { width, height } = runner().canvas;
+    if (width !== CANVAS[0] || height !== CANVAS[1]) lacks.push(`a canvas of ${CANVAS} (it is ${[width, height]})`);
     return lacks;
   }
 
@@ -346,7 +362,8 @@
   }
 
   // Resolves on the first frame that lies `interval` frames or more after the last observation.
-  function observe(interval) {
+  function observe(interval, thoughts = null) {
+    if (thoughts) spectate(thoughts);
     return new Promise((resolve) => {
       watcher.waiting = { frame: watcher.seen + interval, resolve };
       if (watcher.frames > watcher.waiting.frame) answer();
@@ -365,6 +382,7 @@
     STATE_FIELDS, OBSTACLES, BYTES, lockstep,
     prepare, reset, step, hold, picture, state, numbers, missing, watch, observe, takeDelays,
     observation: () => base64(observation()),
+    spectate,
     canvas,
     draws: () => displayList.draws,
     png: () => canvas().toDataURL("image/png"),

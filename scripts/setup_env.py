@@ -48,8 +48,10 @@ BROWSERS = (
 BROWSER_PACKAGES = (
     ("chromium", "chromium-driver", "chromium-sandbox"),  # Debian
     ("chromium",),  # Mint and others, with the driver inside or left to Selenium
-    ("chromium-browser", "chromium-chromedriver"),  # Ubuntu, where they stand for the snap
+    ("chromium-browser",),  # Ubuntu, where it stands for the snap
 )
+# The driver that goes with an installed package.
+DRIVER_PACKAGES = {"chromium": "chromium-driver", "chromium-browser": "chromium-chromedriver"}
 
 
 class SetupError(Exception):
@@ -173,9 +175,7 @@ def make_environment(python: str) -> None:
 def create_venv(python: str) -> str:
     """'' when .venv was made, else what Python said."""
     command = [python, "-m", "venv", "--clear", str(VENV)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     return "" if done.returncode == 0 else done.stdout or "no reason given"
 
 
@@ -184,11 +184,11 @@ def create_venv(python: str) -> str:
 
 def set_up_browser() -> None:
     browser = find_browser() or install_browser()
-    is_packaged_chromium = Path("/var/lib/dpkg/info/chromium.list").exists()
-    if "chromium" in browser and is_packaged_chromium and not shutil.which("chromedriver"):
+    package = next((name for name in DRIVER_PACKAGES if is_installed(name)), "")
+    if package and "chromium" in browser and not shutil.which("chromedriver"):
         # The package of the same version is the safer one; Selenium can fetch one too, so no error.
         try:
-            failure = apt_install("chromium-driver")
+            failure = apt_install(DRIVER_PACKAGES[package])
         except SetupError as error:
             failure = str(error)
         if failure:
@@ -205,6 +205,10 @@ def find_browser() -> str:
         if path and (os.name == "nt" or browser_version(path)):
             return path
     return ""
+
+
+def is_installed(package: str) -> bool:
+    return Path(f"/var/lib/dpkg/info/{package}.list").exists()
 
 
 def browser_version(path: str) -> str:
@@ -333,7 +337,7 @@ def run_logged(command: list, environment: dict, progress) -> tuple:
     A terminal sees the latest of `progress` on one line, a pipe the large downloads only.
     """
     started, output, latest = time.monotonic(), [], ""
-    lines = queue.Queue()
+    lines = queue.Queue()  # type: queue.Queue
     process = subprocess.Popen(
         command,
         env=environment,

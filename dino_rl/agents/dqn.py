@@ -45,11 +45,14 @@ class DQN:
         self.q_network = build()
         self.target_network = build()
         self.target_network.set_weights(self.q_network.get_weights())
-        self.optimizer = keras.optimizers.Adam(settings.learning_rate, global_clipnorm=settings.gradient_clip_norm)
+        self.optimizer = keras.optimizers.Adam(
+            settings.learning_rate, global_clipnorm=settings.gradient_clip_norm
+        )
         self.q_network.compile(optimizer=self.optimizer)  # so that saving the network saves Adam's slots too
         self.optimizer.build(self.q_network.trainable_variables)
         self._values = tf.function(self._compute_values, reduce_retracing=True)
-        self._update = tf.function(self._compute_update, reduce_retracing=True)
+        # XLA: measured faster than op by op on two cores, after some seconds of compiling.
+        self._update = tf.function(self._compute_update, jit_compile=True)
         self._move_target = tf.function(self._compute_target)
         weights = np.ones(num_actions)
         if settings.random_action_weights:
@@ -72,7 +75,9 @@ class DQN:
         """Values of all actions by the acting network: [B, ...] -> float32 [B, A]."""
         return self._values(observation).numpy()
 
-    def act(self, observation: np.ndarray, epsilon: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    def act(
+        self, observation: np.ndarray, epsilon: np.ndarray | float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Epsilon-greedy actions, each environment tossing its own coin.
 
         Returns:
@@ -98,7 +103,12 @@ class DQN:
         """
         self.optimizer.learning_rate.assign(learning_rate)
         loss, q, td_error = self._update(
-            batch.observation, batch.action, batch.reward, batch.discount, batch.next_observation, batch.weight
+            batch.observation,
+            batch.action,
+            batch.reward,
+            batch.discount,
+            batch.next_observation,
+            batch.weight,
         )
         self.updates += 1
         if self.updates % self.settings.target_update_period == 0:

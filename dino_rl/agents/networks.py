@@ -19,7 +19,7 @@ def _tutorial(x):
 def _compact(x):
     """A small one for two cores: most of its time goes where an image is still large."""
     for filters, kernel, stride in ((16, 8, 4), (32, 4, 2), (64, 3, 2)):
-        x = layers.Conv2D(filters, kernel, strides=stride, padding="same", activation="relu")(x)
+        x = layers.Conv2D(filters, kernel, strides=stride, activation="relu")(x)
     return layers.Flatten()(x), 256
 
 
@@ -70,9 +70,10 @@ def build_q_network(
 
     if dueling:
         advantage = stream(num_actions, "advantage")
-        # [B, A] minus its mean over actions: only differences between actions count.
-        centred = layers.Subtract()([advantage, keras.ops.mean(advantage, axis=1, keepdims=True)])
-        values = layers.Add(name="q")([stream(1, "value"), centred])
+        # Only differences between actions count: [B, A] minus its mean over actions. Out of plain layers,
+        # for .h5 files cannot hold keras.ops.
+        mean = layers.GlobalAveragePooling1D()(layers.Reshape((num_actions, 1))(advantage))
+        values = layers.Add(name="q")([stream(1, "value"), layers.Subtract()([advantage, mean])])
     else:
         values = stream(num_actions, "q")
     return keras.Model(observation, values, name=name)

@@ -216,7 +216,11 @@ class Replay:
         used = min(self._time, self._slots)
         arrays = {name: getattr(self, name)[:used] for name in self._ARRAYS}
         priority = self._tree.get(np.arange(self._slots * self._num_envs))
-        return {**arrays, "priority": priority, "scalars": np.array([self._time, self._max_priority, self._break])}
+        return {
+            **arrays,
+            "priority": priority,
+            "scalars": np.array([self._time, self._max_priority, self._break]),
+        }
 
     def restore(self, state: dict[str, np.ndarray]):
         """Take over a `state` of a replay of the same shape."""

@@ -125,6 +125,7 @@ class Arena:
         actions: Sequence[int] | np.ndarray | None = None,
         frames: int = 1,
         resets: dict[int, tuple[int, GameSettings]] | None = None,
+        watched: dict | None = None,
     ):
         """Start a step without waiting for it: reset some games, run `frames` frames in the others.
 
@@ -132,11 +133,13 @@ class Arena:
             actions: one for each game (0 nothing, 1 jump, 2 duck); None leaves all games where they are.
             frames: frames to run; a game stops at its crash.
             resets: {game: (seed, settings)}; these games restart and do not move.
+            watched: {game, values, action, title}: shown to a person, with that game's new picture.
         """
         self._channel.send(
             {
                 "actions": None if actions is None else [int(a) for a in actions],
                 "frames": frames,
+                "watched": watched,
                 "resets": [
                     {"game": int(game), "seed": int(seed), "settings": settings.for_page()}
                     for game, (seed, settings) in (resets or {}).items()
@@ -148,9 +151,9 @@ class Arena:
         """Wait for the step that `send` started."""
         return Observation.from_bytes(self._channel.receive(), self.num_games, self.fields)
 
-    def step(self, actions=None, frames: int = 1, resets=None) -> Observation:
+    def step(self, *arguments, **named) -> Observation:
         """`send`, then `receive`."""
-        self.send(actions, frames, resets)
+        self.send(*arguments, **named)
         return self.receive()
 
     def canvas(self, game: int = 0) -> np.ndarray:

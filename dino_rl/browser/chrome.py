@@ -139,7 +139,9 @@ class Browser:
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             options.add_argument("--no-sandbox")  # Chromium refuses to run as root with its sandbox
         try:
-            self.driver = webdriver.Chrome(options=options, service=Service(driver))
+            # A session of its own: Ctrl-C is for us to handle, and must not reach the browser.
+            service = Service(driver, popen_kw={"start_new_session": True})
+            self.driver = webdriver.Chrome(options=options, service=service)
         except WebDriverException as error:
             raise BrowserError(_start_failure(error, binary, driver, headless)) from error
         self.version = self.driver.capabilities["browserVersion"]

@@ -10,8 +10,8 @@ from selenium.common.exceptions import JavascriptException, WebDriverException
 from dino_rl.browser.chrome import Browser
 from dino_rl.browser.frames import decode_png
 from dino_rl.browser.observation import Observation
-from dino_rl.browser.page import URL, open_original, page_error, game_page
-from dino_rl.browser.server import GAME_DIR, BRIDGE_SCRIPTS, PageServer
+from dino_rl.browser.page import URL, game_page, open_original, page_error
+from dino_rl.browser.server import BRIDGE_SCRIPTS, GAME_DIR, PageServer
 from dino_rl.errors import BrowserError, DinoError
 from dino_rl.settings import GameSettings
 
@@ -48,6 +48,8 @@ class Game:
         self.clock = clock
         self.late_frames = 0
         self._held: str | None = None
+        self._thoughts: dict | None = None
+        self._visible = not headless
         self._server: PageServer | None = None
         self.browser = Browser(headless)
         try:
@@ -145,20 +147,27 @@ class Game:
         """Live: delays between picture and key event since the last call, in frames and milliseconds."""
         return self._script("return DinoBridge.takeDelays()")
 
+    def think_aloud(self, values: list[float], action: int, title: str):
+        """Show a person, from the next step on, what the agent makes of the last picture."""
+        self._thoughts = {"values": values, "action": action, "title": title}
+
     # --- One step ------------------------------------------------------------------------------------
 
     def step(self, action: int, frames: int) -> Observation:
         """Act (0 nothing, 1 jump, 2 duck), let `frames` frames pass, and look."""
         if self.clock == "lockstep":
-            script = "DinoBridge.step(arguments[0], arguments[1]); return DinoBridge.observation()"
-            return self._observation(self._script(script, action, frames))
+            script = """
+                if (arguments[2]) DinoBridge.spectate(arguments[3]);
+                DinoBridge.step(arguments[0], arguments[1]);
+                return DinoBridge.observation();"""
+            return self._observation(self._script(script, action, frames, self._visible, self._thoughts))
         held = HELD_BY_ACTION[action]
         if held != self._held or held == "up":
             self._hold(held)
         return self._observe(frames)
 
     def _observe(self, frames: int) -> Observation:
-        answer = self._async("DinoBridge.observe(arguments[0])", frames)
+        answer = self._async("DinoBridge.observe(arguments[0], arguments[1])", frames, self._thoughts)
         self.late_frames = answer["late"]
         return self._observation(answer["data"])
 
@@ -180,7 +189,13 @@ class Game:
 
     def _key_event(self, type_: str, key: str, repeat: bool = False):
         name, code = KEYS[key]
-        event = {"type": type_, "key": name, "code": name, "windowsVirtualKeyCode": code, "autoRepeat": repeat}
+        event = {
+            "type": type_,
+            "key": name,
+            "code": name,
+            "windowsVirtualKeyCode": code,
+            "autoRepeat": repeat,
+        }
         with self._answering():
             self.browser.cdp("Input.dispatchKeyEvent", event)
 
@@ -230,4 +245,3 @@ class Game:
 
     def __exit__(self, *_):
         self.end()
-

@@ -31,7 +31,9 @@ def open_original(browser: Browser):
         browser.driver.get(URL)
     except WebDriverException as error:
         if "ERR_INTERNET_DISCONNECTED" not in (error.msg or ""):
-            raise PageError(f"{browser.name} did not open {URL}: {(error.msg or '').splitlines()[0]}") from error
+            raise PageError(
+                f"{browser.name} did not open {URL}: {(error.msg or '').splitlines()[0]}"
+            ) from error
 
 
 def game_page(browser: Browser) -> str:

@@ -3,8 +3,7 @@
 import gymnasium
 
 from dino_rl.envs.dino import DinoEnv, DinoVectorEnv
-
-DINO_ID = "ChromeDino-v0"
+from dino_rl.settings import DINO_ID
 
 gymnasium.register(
     id=DINO_ID,

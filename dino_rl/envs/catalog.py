@@ -3,12 +3,12 @@
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
-from dino_rl.envs import DINO_ID, DinoVectorEnv
+from dino_rl.envs import DinoEnv, DinoVectorEnv
 from dino_rl.errors import DinoError
-from dino_rl.settings import EnvSettings, GameSettings, GameVariation
+from dino_rl.settings import DINO_ID, EnvSettings, GameSettings, GameVariation
 
 
-def make_training_env(settings: EnvSettings) -> gymnasium.vector.VectorEnv:
+def make_training_env(settings: EnvSettings, watch: bool = False) -> gymnasium.vector.VectorEnv:
     """The environments to learn in: next-step autoreset, drawn seeds, varied games."""
     _check(settings)
     full = GameVariation(
@@ -20,6 +20,7 @@ def make_training_env(settings: EnvSettings) -> gymnasium.vector.VectorEnv:
     return DinoVectorEnv(
         settings.num_envs,
         game=[settings.variation] * varied + [full] * settings.greedy_envs,
+        headless=not watch,
         **_common(settings),
     )
 
@@ -41,6 +42,25 @@ def make_evaluation_env(
         headless=headless,
         **_common(settings),
     )
+
+
+def make_single_env(
+    settings: EnvSettings,
+    clock: str,
+    url: str | None = None,
+    max_score: int | None = None,
+    headless: bool = True,
+    render_mode: str | None = None,
+) -> gymnasium.vector.SyncVectorEnv:
+    """One game under either clock, as a vector environment of one, for the same loops."""
+    _check(settings)
+
+    def make() -> DinoEnv:
+        return DinoEnv(
+            clock, url, max_score=max_score, headless=headless, render_mode=render_mode, **_common(settings)
+        )
+
+    return gymnasium.vector.SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
 
 
 def _common(settings: EnvSettings) -> dict:

@@ -12,16 +12,13 @@ from dino_rl.browser import Arena, Game
 from dino_rl.browser.frames import SIZE
 from dino_rl.browser.observation import Observation
 from dino_rl.errors import DinoError
-from dino_rl.settings import GameSettings, GameVariation
+from dino_rl.settings import DRAWN_SEEDS_FROM, GameSettings, GameVariation
 
 ACTIONS = ("nothing", "jump", "duck")
 REWARDS = {  # (for a step survived, for a crash)
     "tutorial": (0.1, -1.0),  # the tutorial that most people know
     "survival": (0.01, -1.0),  # small enough for the crash to be what a value is about
 }
-# Seeds given by a caller lie below this, seeds that an environment draws by itself lie above: a game of an
-# evaluation (explicit seeds) is never met in training (drawn seeds).
-DRAWN_SEEDS_FROM = 2**31
 # What `info` carries of a game's state, for statistics; obstacle is an index of `Observation.OBSTACLES`.
 INFO_FIELDS = ("speed", "seed", "obstacle", "obstacle_size", "obstacle_y", "night", "jumping", "ducking")
 
@@ -110,6 +107,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         self._autoreset = autoreset_mode == AutoresetMode.NEXT_STEP
         self._stacks = np.zeros(self.observation_space.shape, np.uint8)
         self._ended = np.zeros(num_envs, bool)
+        self._watched: dict | None = None
         if headless is None:
             headless = render_mode != "human"
         self.arena = Arena(num_envs, headless)
@@ -143,11 +141,13 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         self._restack(observation.pictures, mask)
         return self._stacks.copy(), self._info(observation)
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Run `decision_interval_frames` frames of every game (fewer where the dino crashes)."""
         fresh = self._ended & self._autoreset
         resets = {game: self._draw_game(game, None) for game in np.flatnonzero(fresh)}
-        observation = self.arena.step(actions, self.decision_interval_frames, resets)
+        observation = self.arena.step(actions, self.decision_interval_frames, resets, self._watched)
         over = self._ended & ~fresh  # ended, and waiting for a reset by the caller: nothing moves
         terminated = observation.crashed & ~over
         rewards = np.where(terminated, self._crash_reward, self._step_reward)
@@ -158,6 +158,15 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         self._ended = terminated | truncated | over
         self._restack(observation.pictures, fresh)
         return self._stacks.copy(), rewards, terminated, truncated, self._info(observation)
+
+    def think_aloud(self, game: int, values: Sequence[float], action: int, title: str):
+        """Show a person, from the next step on, what the agent makes of one game."""
+        self._watched = {
+            "game": game,
+            "values": [float(v) for v in values],
+            "action": int(action),
+            "title": title,
+        }
 
     def _draw_game(self, game: int, seed: int | None) -> tuple[int, GameSettings]:
         if seed is None:
@@ -234,6 +243,7 @@ class DinoEnv(gymnasium.Env):
         self._settings = game
         self._step_reward, self._crash_reward = REWARDS[reward]
         self._stack = np.zeros(self.observation_space.shape, np.uint8)
+        self.score = 0
         self.game = Game(clock, url, headless=render_mode != "human" if headless is None else headless)
 
     @property
@@ -265,7 +275,8 @@ class DinoEnv(gymnasium.Env):
         return self._stack.copy(), reward, terminated, truncated, info
 
     def _info(self, observation: Observation) -> dict[str, Any]:
-        info: dict[str, Any] = {"score": int(observation.scores[0])}
+        self.score = int(observation.scores[0])
+        info: dict[str, Any] = {"score": self.score}
         for name in INFO_FIELDS:
             info[name] = float(observation.column(name)[0])
         info["late_frames"] = self.game.late_frames

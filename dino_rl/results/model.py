@@ -75,7 +75,9 @@ class Model:
         try:
             self.env = from_dict(EnvSettings, self.card["env"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{card_path(self.path)} is not a model card of this project ({error}).") from error
+            raise ModelError(
+                f"{card_path(self.path)} is not a model card of this project ({error})."
+            ) from error
         self._values = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
 
     def check(self, observation_shape: tuple[int, ...], num_actions: int):

@@ -1,0 +1,200 @@
+"""The command line: commands and their options, nothing else.
+
+Heavy modules (TensorFlow, the browser) are imported by the command that needs them, so that `--help` answers
+at once and a wrong option is refused before anything starts.
+"""
+
+import argparse
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from dino_rl.errors import DinoError
+from dino_rl.settings import DINO_ID, PRESETS
+
+EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, where argparse would print the usage first."""
+
+    def error(self, message: str) -> NoReturn:
+        raise DinoError(f"{message} (see {self.prog} --help)")
+
+
+def _number(kind: Callable, least: float, what: str) -> Callable:
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not math.isfinite(value) or value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        return value
+
+    return parse
+
+
+_count = _number(int, 1, "a whole number of 1 or more")
+_seed = _number(int, 0, "a whole number of 0 or more")
+_minutes = _number(float, 0.01, "a number of minutes above 0")
+_return = _number(float, -math.inf, "a number")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = _Parser(
+        prog="run_dino.py", description="An agent that learns the real Chrome Dino game from pixels."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    train = commands.add_parser(
+        "train",
+        help="learn to play",
+        description="Learn to play. Ctrl-C saves; --resume goes on. The best model of the run, chosen by greedy "
+        "games on held-out seeds, is RUN_DIR/best.h5.",
+    )
+    train.add_argument("--env", default=DINO_ID, metavar="ID", help="environment (default: %(default)s)")
+    train.add_argument("--algo", choices=["dqn"], default="dqn", help="algorithm (default: %(default)s)")
+    train.add_argument(
+        "--preset",
+        default="dino",
+        metavar="NAME",
+        help=f"settings: {', '.join(PRESETS)} (default: %(default)s)",
+    )
+    train.add_argument("--steps", type=_count, metavar="N", help="stop after N environment steps")
+    train.add_argument(
+        "--minutes", type=_minutes, metavar="M", help="stop after M minutes (default: the preset's)"
+    )
+    train.add_argument(
+        "--num-envs", type=_count, metavar="N", help="games side by side (default: the preset's)"
+    )
+    train.add_argument("--seed", type=_seed, metavar="S", help="seed of everything random (default: 0)")
+    train.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="where to keep the run (default: runs/DATE)"
+    )
+    train.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its settings"
+    )
+    train.add_argument(
+        "--stop-return", type=_return, metavar="R", help="stop when 100 episodes reach this mean"
+    )
+    train.add_argument(
+        "--watch", action="store_true", help="show the games, and what the network sees, in a window"
+    )
+    train.set_defaults(run=_train)
+
+    play = commands.add_parser(
+        "play",
+        help="watch a model play",
+        description="Watch a model play, in a window where there is a display, else on the terminal.",
+    )
+    _add_model(play)
+    play.add_argument(
+        "--clock",
+        choices=["lockstep", "live"],
+        default="live",
+        help="whose time it is (default: %(default)s)",
+    )
+    play.add_argument("--url", choices=["chrome://dino"], help="play on the untouched page (live clock only)")
+    play.add_argument(
+        "--games", type=_count, metavar="N", help="games to play (default: until the window is closed)"
+    )
+    play.add_argument("--max-score", type=_count, metavar="M", help="end a game at this score")
+    play.add_argument(
+        "--seed", type=_seed, default=0, metavar="S", help="first seed, lock-step only (default: 0)"
+    )
+    play.add_argument("--record", type=Path, metavar="FILE.mp4", help="film the games")
+    play.add_argument(
+        "--overlay", action="store_true", help="show what the network sees and thinks, beside the game"
+    )
+    play.add_argument("--headless", action="store_true", help="no window: draw the game on the terminal")
+    play.set_defaults(run=_play)
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure a model",
+        description="Play greedily, without learning, and report the scores.",
+    )
+    _add_model(evaluate)
+    evaluate.add_argument("--env", metavar="ID", help="environment (default: the model's)")
+    evaluate.add_argument(
+        "--games", type=_count, default=50, metavar="N", help="games (default: %(default)s)"
+    )
+    evaluate.add_argument("--seed", type=_seed, default=0, metavar="S", help="seeds S, S+1, ... (default: 0)")
+    evaluate.add_argument(
+        "--clock", choices=["lockstep", "live"], default="lockstep", help="(default: %(default)s)"
+    )
+    evaluate.add_argument(
+        "--url", choices=["chrome://dino"], help="play on the untouched page (live clock only)"
+    )
+    evaluate.add_argument("--constant-speed", action="store_true", help="no acceleration, so no birds")
+    evaluate.add_argument(
+        "--max-score", type=_count, default=20_000, metavar="M", help="end a game here (default: %(default)s)"
+    )
+    evaluate.add_argument(
+        "--num-envs", type=_count, default=25, metavar="N", help="lock-step games side by side"
+    )
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
+    evaluate.set_defaults(run=_evaluate)
+
+    plot = commands.add_parser(
+        "plot", help="draw a run's curves", description="Draw a run's curves as PNG files."
+    )
+    plot.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    plot.set_defaults(run=_plot)
+    return parser
+
+
+def _add_model(command: argparse.ArgumentParser):
+    command.add_argument(
+        "--model", type=Path, required=True, metavar="PATH", help="an .h5 file with its card"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        options = build_parser().parse_args(arguments)
+        return options.run(options) or EXIT_DONE
+    except DinoError as error:
+        print(f"dino-rl: {error}", file=sys.stderr)
+        return EXIT_USER
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output is gone: `... | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - keeps the interpreter's last flush quiet
+        return EXIT_DONE
+    except Exception:
+        traceback.print_exc()
+        return EXIT_BUG
+
+
+def _train(options: argparse.Namespace) -> int:
+    from dino_rl.commands.train import train
+
+    return train(options)
+
+
+def _play(options: argparse.Namespace) -> int:
+    from dino_rl.commands.play import play
+
+    return play(options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from dino_rl.commands.evaluate import evaluate
+
+    return evaluate(options)
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from dino_rl.commands.plot import plot
+
+    return plot(options)

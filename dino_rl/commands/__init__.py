@@ -1,0 +1,1 @@
+"""What each command does: options in, terminal and files out. One module a command."""

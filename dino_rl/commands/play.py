@@ -1,0 +1,96 @@
+"""`play`: watch a model play."""
+
+import argparse
+import itertools
+import time
+
+import numpy as np
+
+from dino_rl.browser.chrome import has_display
+from dino_rl.envs.catalog import make_single_env
+from dino_rl.envs.dino import ACTIONS
+from dino_rl.errors import BrowserError, DinoError
+from dino_rl.evaluate import Game, play_games
+from dino_rl.results.model import Model
+from dino_rl.results.video import VideoWriter, enlarge, with_thoughts
+from dino_rl.terminal import GameView, console, number
+
+GAMES_WITHOUT_WINDOW = 3
+
+
+def play(options: argparse.Namespace) -> int:
+    """Run the command."""
+    if options.url and options.clock != "live":
+        raise DinoError(f"{options.url} keeps its own time: use --clock live.")
+    model = Model(options.model)
+    headless = options.headless or not has_display()
+    games = options.games or (GAMES_WITHOUT_WINDOW if headless else None)
+    video = VideoWriter(options.record, 60 / model.env.decision_interval_frames) if options.record else None
+    if headless and not options.headless:
+        console.print("There is no display for a window: the game is drawn on the terminal.")
+    env = make_single_env(
+        model.env,
+        options.clock,
+        options.url,
+        options.max_score,
+        headless,
+        render_mode="rgb_array" if video else None,
+    )
+    show = _Show(options, model, env, video, headless)
+    try:
+        model.check(env.single_observation_space.shape, int(env.single_action_space.n))
+        with show.view:
+            seeds = itertools.count(options.seed)
+            play_games(env, show.act, itertools.islice(seeds, games), on_game=show.end_game)
+    except BrowserError:
+        if headless:
+            raise
+        console.print("The window was closed.")
+    finally:
+        env.close()
+        if video:
+            video.close()
+            console.print(f"Filmed: {options.record}")
+    return 0
+
+
+class _Show:
+    """Plays greedily, and shows each step to whoever watches."""
+
+    def __init__(self, options, model: Model, env, video: VideoWriter | None, headless: bool):
+        self._model = model
+        self._dino = env.envs[0].unwrapped
+        self._video = video
+        self._overlay = options.overlay
+        # Lock-step runs as fast as it can; somebody who watches wants the game's own pace.
+        watched = not headless or console.is_terminal
+        self._pace_s = (
+            model.env.decision_interval_frames / 60 if options.clock == "lockstep" and watched else 0.0
+        )
+        self._next_step = time.monotonic()
+        self.view = GameView(enabled=headless)
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Policy for `play_games`."""
+        values = self._model.q_values(observations)
+        actions = values.argmax(axis=1)
+        picture, score = observations[0, ..., -1], self._dino.score
+        if self._overlay:
+            self._dino.game.think_aloud([float(v) for v in values[0]], int(actions[0]), f"score {score:,}")
+        if self._video:
+            canvas = self._dino.render()
+            if self._overlay:
+                frame = with_thoughts(canvas, picture, values[0], int(actions[0]), ACTIONS, score)
+            else:
+                frame = enlarge(canvas)
+            self._video.add(frame)
+        self.view.show(picture, f"score {score:,}   {ACTIONS[int(actions[0])]}")
+        if self._pace_s:
+            self._next_step = max(self._next_step + self._pace_s, time.monotonic() - self._pace_s)
+            time.sleep(max(0.0, self._next_step - time.monotonic()))
+        return actions
+
+    def end_game(self, game: Game):
+        """Say how a game ended."""
+        end = "reached the cap" if game.capped else "crashed"
+        console.print(f"{end} at {number(game.score)}")

@@ -1,0 +1,89 @@
+"""`train`: learn to play."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from dino_rl.cli import EXIT_DONE, EXIT_INTERRUPTED
+from dino_rl.errors import RunError
+from dino_rl.settings import RunSettings, from_dict, preset
+from dino_rl.terminal import TrainingView, console
+from dino_rl.train import Trainer
+
+
+def train(options: argparse.Namespace) -> int:
+    """Run the command."""
+    if options.resume:
+        run_dir = options.resume
+        settings = _saved_settings(run_dir)
+    else:
+        run_dir = options.run_dir or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
+        settings = preset(options.preset)
+        if (run_dir / "run.json").exists():
+            raise RunError(f"{run_dir} already holds a run: go on with --resume {run_dir}, or name another.")
+    settings = _with_options(settings, options)
+    trainer = Trainer(settings, run_dir, resume=bool(options.resume), watch=options.watch)
+    command = "python run_dino.py " + " ".join(sys.argv[1:])
+    console.print(f"Training {settings.env.id} with {trainer.env_browser}; the run lies in {run_dir}")
+    try:
+        with _stop_on_signals(trainer), TrainingView() as view:
+            for report in trainer.run(command):
+                if report.validation:
+                    view.validation(report.validation)
+                else:
+                    view.interval(report.interval)
+    finally:
+        trainer.close()
+    if trainer.stopped:
+        console.print(f"Interrupted and saved. Go on: python run_dino.py train --resume {run_dir}")
+        return EXIT_INTERRUPTED
+    console.print(f"Done. Watch it: python run_dino.py play --model {run_dir}/best.h5")
+    return EXIT_DONE
+
+
+def _saved_settings(run_dir: Path) -> RunSettings:
+    try:
+        return from_dict(RunSettings, json.loads((run_dir / "run.json").read_text())["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{run_dir} is not a run directory: it has no run.json that can be read.") from error
+
+
+def _with_options(settings: RunSettings, options: argparse.Namespace) -> RunSettings:
+    if options.steps and options.minutes is None:
+        settings = replace(settings, minutes=None)
+    given = {
+        name: getattr(options, name)
+        for name in ("steps", "minutes", "seed", "stop_return")
+        if getattr(options, name) is not None
+    }
+    if not options.resume:
+        env = replace(settings.env, id=options.env)
+        if options.num_envs:
+            # The share of greedy games stays about what it was; at least one game explores.
+            greedy = min(options.num_envs - 1, round(options.num_envs * env.greedy_envs / env.num_envs))
+            env = replace(env, num_envs=options.num_envs, greedy_envs=greedy)
+        given["env"] = env
+    return replace(settings, **given)
+
+
+@contextmanager
+def _stop_on_signals(trainer: Trainer) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends the run after the step at hand; a second one ends it at once."""
+
+    def stop(number, frame):
+        if trainer.stopped:
+            raise KeyboardInterrupt
+        trainer.stopped = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

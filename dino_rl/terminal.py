@@ -1,0 +1,100 @@
+"""What a person sees on the terminal: live tables on a screen, plain lines when piped."""
+
+import math
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+console = Console(highlight=False)
+
+
+def progress_bar() -> Progress:
+    """A bar with a description, a share and times; nothing when piped."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+def number(value: float) -> str:
+    """A number for people: 12,345 or 0.0123; a dash for none."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+class TrainingView:
+    """A run's numbers as they come: a line for each interval, a highlighted one for each validation."""
+
+    def __init__(self):
+        self._bar = progress_bar()
+        self._task = self._bar.add_task("training", total=1.0)
+
+    def __enter__(self) -> "TrainingView":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_):
+        self._bar.stop()
+
+    def interval(self, row: dict):
+        self._bar.update(self._task, completed=row["progress"])
+        console.print(
+            f"{row['minutes']:6.1f} min  step {row['step']:>9,}  score {number(row['score_mean']):>7}  "
+            f"greedy {number(row['greedy_score_mean']):>7}  epsilon {row['epsilon']:.3f}  "
+            f"loss {row['loss']:.4f}  q {row['q_mean']:+.3f}  "
+            f"{row['steps_per_s']:.0f} steps/s  {row['updates_per_s']:.0f} updates/s"
+        )
+
+    def validation(self, row: dict):
+        mark = "  [bold green]best so far[/]" if row["best"] else ""
+        console.print(
+            f"[bold]validation[/] after {row['minutes']:.1f} min: mean {number(row['mean'])}, "
+            f"median {number(row['median'])}, max {number(row['max'])} "
+            f"({row['games']} games, {row['capped']} at the cap){mark}"
+        )
+
+
+def score_table(title: str, summary: dict) -> Table:
+    """Statistics of an evaluation."""
+    table = Table(title=title, show_header=False)
+    for name in ("games", "mean", "median", "max", "min", "std", "capped"):
+        table.add_row(name, number(summary[name]))
+    return table
+
+
+class GameView:
+    """The game as text, for terminals without a screen beside them: half blocks, dark on light turned round."""
+
+    WIDTH, HEIGHT = 80, 40
+
+    def __init__(self, enabled: bool):
+        self._enabled = enabled and console.is_terminal
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> "GameView":
+        if self._enabled:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_):
+        self._live.stop()
+
+    def show(self, picture: np.ndarray, line: str):
+        """Draw an 80x80 picture and a line below it. Nothing when piped."""
+        if not self._enabled:
+            return
+        ink = (picture.reshape(self.HEIGHT, 2, self.WIDTH).min(axis=1) < 200).reshape(self.HEIGHT // 2, 2, -1)
+        blocks = np.array([" ", "▄", "▀", "█"])[2 * ink[:, 0].astype(int) + ink[:, 1]]
+        self._live.update(Text("\n".join("".join(row) for row in blocks) + f"\n{line}"), refresh=True)
