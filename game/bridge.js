@@ -22,6 +22,7 @@
   // What the bridge uses of the page's script. `missing` names what a browser's page lacks.
   const NEEDED = {
     "": ["canvas", "canvasCtx", "tRex", "horizon", "distanceMeter", "config", "currentSpeed", "distanceRan",
+      "containerEl",
       "activated", "playing", "paused", "crashed", "inverted", "raqId", "time", "highestScore",
       "startGame", "setPlayStatus", "gameOver", "restart", "stop", "play", "setSpeed", "clearCanvas", "update"],
     "tRex": ["xPos", "yPos", "xInitialPos", "jumping", "ducking", "playingIntro", "update"],
@@ -154,6 +155,7 @@
         displayList = new DinoDisplayList(r.canvasCtx);
         r.setPlayStatus(true);
         r.activated = true;
+        r.containerEl.style.width = `${r.canvas.width}px`; // what the intro's animation ends with
         r.startGame();
         r.gameOver();
         clock.waiting = [];

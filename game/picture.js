@@ -1,7 +1,7 @@
 // The picture that an agent sees: the game's canvas as 80x80 greyscale bytes.
 //
-// Canvas rows 20-150 at full width, composited on white, averaged over area.
-//   rows:        the score digits stand in rows 5-18; an agent must not read its reward, so they stay out.
+// Canvas rows 24-150 at full width, composited on white, averaged over area.
+//   rows:        the score digits stand in rows 10-22; an agent must not read its reward, so they stay out.
 //   white:       the game draws on a transparent canvas; without a background it would come out black.
 //   area mean:   every canvas pixel counts by the share of the picture's pixel that it covers, so that a
 //                one-pixel move of a cactus still changes the picture. (Sampling would skip pixels.)
@@ -11,7 +11,7 @@
 window.DinoPicture = class DinoPicture {
   static SIZE = 80;
   static BYTES = DinoPicture.SIZE * DinoPicture.SIZE;
-  static TOP = 20;
+  static TOP = 24;
 
   constructor(width, height) {
     this.width = width;

@@ -231,14 +231,14 @@ def browser_version(path: str) -> str:
 def install_browser() -> str:
     if not shutil.which("apt-get"):
         raise SetupError("no Chrome or Chromium here: install Google Chrome, then run this again")
-    failure = ""
+    failures = []
     for packages in BROWSER_PACKAGES:
-        failure = apt_install(*packages)
+        failures.append(apt_install(*packages))
         browser = find_browser()
         if browser:
             return browser
-    if failure:
-        raise SetupError(failure)
+    if all(failures):
+        raise SetupError(failures[0])
     raise SetupError(
         "this system's Chromium is a snap and does not start here: install Google Chrome "
         "(google.com/chrome), then run this again"
@@ -256,6 +256,8 @@ def install_packages(group: str) -> None:
     say("packages", REQUIREMENTS[group])
     returncode, output = run_logged([*command, "-r", requirements], environment, pip_progress)
     if returncode != 0:
+        if re.search(r"Retrying \(Retry|Could not fetch URL", output):
+            raise SetupError(f"pip could not reach its package index: no network? (log: {LOG})")
         if "No matching distribution found for tensorflow" in output:
             raise SetupError(
                 "pip found no TensorFlow for this machine: there are some for 64-bit Linux and "
@@ -284,18 +286,20 @@ def apt_install(*packages: str) -> str:
     # A fresh machine is often busy with its own upgrade; wait for it.
     command += ["-o", "DPkg::Lock::Timeout=300", "-o", "DPkg::Use-Pty=0"]
     say("apt-get", names)
-    apt_update(tuple(command))
+    lists = apt_update(tuple(command))
     install = [*command, "install", "-y", "--no-install-recommends", *packages]
     returncode, output = run_logged(install, apt_environment(), apt_progress)
     if returncode == 0:
         return ""
-    return f"apt-get could not install {names}: {last_error(output)} (log: {LOG})"
+    # With old lists, or none, the install complains of an unknown package: not what is wrong.
+    reason = "no network?" if "Failed to fetch" in lists else last_error(output)
+    return f"apt-get could not install {names}: {reason} (log: {LOG})"
 
 
 @functools.lru_cache(maxsize=None)
-def apt_update(command: tuple) -> None:
-    # One source out of reach fails this, and the package may still come from another: no check.
-    run_logged([*command, "update"], apt_environment(), apt_progress)
+def apt_update(command: tuple) -> str:
+    # One source may be out of reach and the package come from another: what counts is the install.
+    return run_logged([*command, "update"], apt_environment(), apt_progress)[1]
 
 
 def apt_environment() -> dict:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 SIZE = 80
-TOP = 20  # the score digits stand in rows 5-18: an agent must not read its reward
+TOP = 24  # the score digits stand in rows 10-22: an agent must not read its reward
 
 
 def decode_png(data_url: str) -> np.ndarray:
@@ -27,7 +27,7 @@ def decode_png(data_url: str) -> np.ndarray:
 def to_picture(rgb: np.ndarray) -> np.ndarray:
     """RGB canvas, uint8 [150, W, 3] -> the agent's picture, uint8 [80, 80], dark on white.
 
-    Rows from 20 on, full width, mean over area: sampling would skip canvas pixels, so that a
+    Rows from 24 on, full width, mean over area: sampling would skip canvas pixels, so that a
     cactus could move without the picture changing.
     """
     grey = cv2.cvtColor(rgb[TOP:], cv2.COLOR_RGB2GRAY)

@@ -51,7 +51,7 @@ def model_card(settings: RunSettings, browser: str, **facts: Any) -> dict[str, A
     return {
         "algorithm": "dqn",
         "env": asdict(settings.env),
-        "picture": "canvas rows 20-150, on white, area mean to 80x80 grey, newest of the stack last",
+        "picture": "canvas rows 24-150, on white, area mean to 80x80 grey, newest of the stack last",
         "versions": versions(browser),
         **facts,
         "settings": asdict(settings),
