@@ -47,9 +47,7 @@ _return = _number(float, -math.inf, "a number")
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = _Parser(
-        prog="run_dino.py", description="An agent that learns the real Chrome Dino game from pixels."
-    )
+    parser = _Parser(prog="run_dino.py", description="An agent learns the real Chrome Dino game from pixels.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
     train = commands.add_parser(
@@ -171,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output is gone: `... | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - keeps the interpreter's last flush quiet
         return EXIT_DONE
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever is left is a bug, and keeps its traceback
         traceback.print_exc()
         return EXIT_BUG
 

@@ -72,7 +72,7 @@ def play_games(
     playing: list[int | None] = [next(waiting, None) for _ in range(lanes)]
     returns, lengths = np.zeros(lanes), np.zeros(lanes, int)
     result: dict[int, Game] = {}
-    observations, infos = env.reset(seed=[0 if seed is None else seed for seed in playing])
+    observations, infos = env.reset(seed=[seed or 0 for seed in playing])  # type: ignore[arg-type]
     while any(seed is not None for seed in playing):
         observations, rewards, terminated, truncated, infos = env.step(policy(observations))
         returns += rewards
@@ -98,5 +98,8 @@ def play_games(
             next_seeds.append(playing[lane] or 0)
         returns[over], lengths[over] = 0.0, 0
         if any(seed is not None for seed in playing):
-            observations, infos = env.reset(seed=next_seeds, options={"reset_mask": over})
+            observations, infos = env.reset(
+                seed=next_seeds,  # type: ignore[arg-type]
+                options={"reset_mask": over},
+            )
     return Evaluation([result[seed] for seed in sorted(result)])

@@ -1,4 +1,4 @@
-"""Every setting in one place: the game's, the agent's, the run's. A default is written here and nowhere else."""
+"""Every setting, and every default, in one place: the game's, the agent's, the run's."""
 
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, get_type_hints
@@ -58,7 +58,7 @@ class GameVariation:
 
 @dataclass(frozen=True)
 class DQNSettings:
-    """Hyper-parameters of the DQN agent. Schedules are over the run's progress, 0 at its start and 1 at its end."""
+    """Hyper-parameters of the DQN agent. Schedules are over the run's progress, from 0 to 1."""
 
     network: str = "compact"  # a key of dino_rl.agents.networks.TORSOS
     dueling: bool = True
@@ -189,7 +189,7 @@ def from_dict(cls: type, data: dict[str, Any]) -> Any:
     values = {}
     for name, value in data.items():
         hint = hints.get(name)
-        if is_dataclass(hint) and isinstance(value, dict):
+        if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict):
             value = from_dict(hint, value)
         elif isinstance(value, list):
             value = tuple(value)

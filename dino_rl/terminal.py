@@ -75,7 +75,7 @@ def score_table(title: str, summary: dict) -> Table:
 
 
 class GameView:
-    """The game as text, for terminals without a screen beside them: half blocks, dark on light turned round."""
+    """The game as text, for terminals without a screen beside them: half blocks, colours turned."""
 
     WIDTH, HEIGHT = 80, 40
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from dino_rl.agents.dqn import DQN
 from dino_rl.agents.replay import Replay
-from dino_rl.envs.catalog import make_evaluation_env, make_training_env
+from dino_rl.envs.catalog import interface, make_evaluation_env, make_training_env
+from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import BrowserError, RunError
 from dino_rl.evaluate import play_games
 from dino_rl.results import checkpoint
@@ -26,16 +27,16 @@ from dino_rl.settings import RunSettings
 VALIDATION_SEED = 1_000_000
 BROWSER_RESTARTS = 5
 EPISODE_COLUMNS = (
-    "episode", "step", "minutes", "env", "greedy", "score", "return", "length", "epsilon", "start_speed", "end_speed",
-    "q_mean", "nothing", "jump", "duck",
-)  # fmt: skip
-INTERVAL_COLUMNS = (
-    "step", "minutes", "updates", "episodes", "progress", "score_mean", "greedy_score_mean", "loss", "q_mean",
-    "epsilon", "learning_rate", "steps_per_s", "updates_per_s", "env_wait_share", "learn_share", "replay_frames",
-)  # fmt: skip
-ACTION_NAMES = ("nothing", "jump", "duck")
+    *"episode step minutes env greedy score return length epsilon start_speed end_speed q_mean".split(),
+    *ACTIONS,
+)
+INTERVAL_COLUMNS = tuple(
+    "step minutes updates episodes progress score_mean greedy_score_mean loss q_mean epsilon learning_rate "
+    "steps_per_s updates_per_s env_wait_share learn_share replay_frames".split()
+)
 VALIDATION_COLUMNS = ("step", "minutes", "mean", "median", "max", "min", "capped", "games", "best")
 INTERVAL_S = 10.0
+Scores = dict[bool, deque[float]]  # the last ones of exploring (False) and of greedy (True) games
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,15 @@ class Trainer:
 
     def _prepare(self, state: dict | None):
         env, dqn = self.settings.env, self.settings.dqn
-        space = self.env.single_observation_space
-        self._is_image = len(space.shape) == 3
-        self.agent = DQN(
-            dqn, space.shape, space.dtype, int(self.env.single_action_space.n), self._rngs["explore"]
-        )
+        shape, dtype, num_actions = interface(self.env)
+        self._is_image = len(shape) == 3
+        self.agent = DQN(dqn, shape, dtype, num_actions, self._rngs["explore"])
         self.replay = Replay(
             dqn.replay_capacity,
             env.num_envs,
-            space.shape[:2] if self._is_image else space.shape,
-            space.dtype,
-            space.shape[-1] if self._is_image else 0,
+            shape[:2] if self._is_image else shape,
+            dtype,
+            shape[-1] if self._is_image else 0,
             dqn.n_step,
             dqn.discount,
             dqn.priority_exponent,
@@ -117,7 +116,7 @@ class Trainer:
     def _open_run_dir(self):
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
-            about = {"settings": asdict(self.settings), "versions": versions(self.env_browser)}
+            about = {"settings": asdict(self.settings), "versions": versions(self.env.browser_name)}
             (self.run_dir / "run.json").write_text(json.dumps(about, indent=2) + "\n")
             self._episodes = Table(self.run_dir / "episodes.csv", EPISODE_COLUMNS)
             self._intervals = Table(self.run_dir / "intervals.csv", INTERVAL_COLUMNS)
@@ -156,7 +155,7 @@ class Trainer:
         greedy = np.arange(num_envs) >= num_envs - self.settings.env.greedy_envs
         lanes = _Lanes(num_envs, self.agent.num_actions)
         clock = _Clock()
-        scores = {False: deque(maxlen=100), True: deque(maxlen=40)}  # by whether the lane is greedy
+        scores: Scores = {False: deque(maxlen=100), True: deque(maxlen=40)}
         returns: deque[float] = deque(maxlen=100)
         checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
         restarts = 0
@@ -189,7 +188,7 @@ class Trainer:
                 lanes.step(actions, rewards, values)
                 for i in np.flatnonzero(terminated | truncated):
                     self.episodes += 1
-                    row = lanes.episode(i, infos)
+                    row = lanes.episode(int(i), infos)
                     scores[bool(greedy[i])].append(row["score"])
                     returns.append(row["return"])
                     self._episodes.add(
@@ -215,7 +214,7 @@ class Trainer:
                     checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
                 target = self.settings.stop_return
                 if target is not None and len(returns) == returns.maxlen and np.mean(returns) >= target:
-                    break  # solved
+                    break
         if self._validations_done < self.settings.validations and not self.stopped:
             yield self._validate()
         self.save()
@@ -241,7 +240,7 @@ class Trainer:
             clock.losses.append(loss)
             clock.qs.append(q)
 
-    def _interval(self, clock: "_Clock", scores: dict, epsilon: float) -> dict:
+    def _interval(self, clock: "_Clock", scores: Scores, epsilon: float) -> dict:
         def mean(values) -> float:
             return float(np.mean(values)) if len(values) else float("nan")
 
@@ -293,7 +292,7 @@ class Trainer:
     def _card(self, validation: dict) -> dict:
         return model_card(
             self.settings,
-            self.env_browser,
+            self.env.browser_name,
             training={
                 "command": self._command,
                 "steps": self.step,
@@ -307,11 +306,6 @@ class Trainer:
                 "max_score": self.settings.validation_max_score,
             },
         )
-
-    @property
-    def env_browser(self) -> str:
-        """Browser and version behind the environment, or "none"."""
-        return getattr(self.env, "browser_name", "none")
 
     def save(self):
         """Write a checkpoint that `resume` goes on from."""
@@ -358,10 +352,7 @@ class _Lanes:
         self.actions[np.arange(len(actions)), actions] += 1
 
     def episode(self, i: int, infos: dict) -> dict:
-        counts = {
-            **dict.fromkeys(("nothing", "jump", "duck"), 0),
-            **dict(zip(ACTION_NAMES, self.actions[i], strict=False)),
-        }
+        taken = dict(zip(ACTIONS, self.actions[i].tolist(), strict=False))
         return {
             "score": float(infos["score"][i]) if "score" in infos else float(self.returns[i]),
             "return": float(self.returns[i]),
@@ -369,7 +360,7 @@ class _Lanes:
             "start_speed": float(self.start_speeds[i]),
             "end_speed": float(infos["speed"][i]) if "speed" in infos else 0.0,
             "q_mean": float(self.q_sums[i] / max(1, self.lengths[i])),
-            **counts,
+            **taken,
         }
 
 

@@ -23,11 +23,11 @@
   const NEEDED = {
     "": ["canvas", "canvasCtx", "tRex", "horizon", "distanceMeter", "config", "currentSpeed", "distanceRan",
       "containerEl",
-      "activated", "playing", "paused", "crashed", "inverted", "raqId", "time", "highestScore",
+      "activated", "playing", "paused", "crashed", "inverted",
       "startGame", "setPlayStatus", "gameOver", "restart", "stop", "play", "setSpeed", "clearCanvas", "update"],
     "tRex": ["xPos", "yPos", "xInitialPos", "jumping", "ducking", "playingIntro", "update"],
     "horizon": ["obstacles", "obstacleTypes", "clouds", "addCloud", "nightMode", "horizonLines", "update"],
-    "distanceMeter": ["highScore", "update"],
+    "distanceMeter": ["update"],
     "config": ["speed", "maxSpeed", "acceleration", "clearTime", "invertDistance"],
   };
 
@@ -159,8 +159,6 @@
         r.startGame();
         r.gameOver();
         clock.waiting = [];
-        r.highestScore = 0;
-        r.distanceMeter.highScore = "0";
         pristine = snapshot(r);
         resolve();
       };

@@ -5,7 +5,8 @@ import contextlib
 import json
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from selenium.common.exceptions import WebDriverException
@@ -21,6 +22,14 @@ from dino_rl.errors import BrowserError
 from dino_rl.settings import GameSettings
 
 ANSWER_TIMEOUT_S = 60
+
+
+class _Channel(Protocol):
+    def send(self, request: dict): ...
+
+    def receive(self) -> bytes: ...
+
+    def close(self): ...
 
 
 class _SocketChannel:
@@ -86,6 +95,12 @@ class _ScriptChannel:
         pass
 
 
+CHANNELS: dict[str, Callable[[Browser], _Channel]] = {
+    "socket": _SocketChannel,
+    "script": _ScriptChannel,
+}
+
+
 class Arena:
     """N lock-step games in one page of one browser.
 
@@ -102,7 +117,8 @@ class Arena:
     def __init__(self, num_games: int, headless: bool = True, channel: str = "socket"):
         self.num_games = num_games
         self.browser = Browser(headless)
-        self._server = self._channel = None
+        self._server: PageServer | None = None
+        self._channel: _Channel | None = None
         try:
             self._server = PageServer(game_page(self.browser))
             self.browser.driver.get(self._server.url + "/game/arena.html")
@@ -114,11 +130,16 @@ class Arena:
                 raise page_error(self.browser, str(opened))
             self.fields = tuple(opened["fields"])
             self.obstacles = tuple(opened["obstacles"])
-            channels = {"socket": _SocketChannel, "script": _ScriptChannel}
-            self._channel = channels[channel](self.browser)
+            self._channel = CHANNELS[channel](self.browser)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def _open_channel(self) -> _Channel:
+        if self._channel is None:
+            raise BrowserError("The arena is closed.")
+        return self._channel
 
     def send(
         self,
@@ -135,7 +156,7 @@ class Arena:
             resets: {game: (seed, settings)}; these games restart and do not move.
             watched: {game, values, action, title}: shown to a person, with that game's new picture.
         """
-        self._channel.send(
+        self._open_channel.send(
             {
                 "actions": None if actions is None else [int(a) for a in actions],
                 "frames": frames,
@@ -149,7 +170,7 @@ class Arena:
 
     def receive(self) -> Observation:
         """Wait for the step that `send` started."""
-        return Observation.from_bytes(self._channel.receive(), self.num_games, self.fields)
+        return Observation.from_bytes(self._open_channel.receive(), self.num_games, self.fields)
 
     def step(self, *arguments, **named) -> Observation:
         """`send`, then `receive`."""
@@ -165,9 +186,11 @@ class Arena:
         return self.browser.driver.execute_script(f"return DinoArena.numbers({int(game)})")
 
     def close(self):
-        for part in (self._channel, self._server, self.browser):
-            if part is not None:
-                part.close()
+        if self._channel is not None:
+            self._channel.close()
+        if self._server is not None:
+            self._server.close()
+        self.browser.close()
 
     def __enter__(self) -> "Arena":
         return self

@@ -4,7 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from dino_rl.envs.catalog import make_evaluation_env, make_single_env
+import gymnasium
+
+from dino_rl.envs.catalog import interface, make_evaluation_env, make_single_env
 from dino_rl.errors import DinoError
 from dino_rl.evaluate import Game, play_games
 from dino_rl.results.model import Model
@@ -25,6 +27,7 @@ def evaluate(options: argparse.Namespace) -> int:
     model = Model(options.model)
     if options.env and options.env != model.env.id:
         raise DinoError(f"{options.model} was trained for {model.env.id}, not for {options.env}.")
+    env: gymnasium.vector.VectorEnv
     if options.clock == "live":
         if options.constant_speed:
             raise DinoError(
@@ -43,7 +46,8 @@ def evaluate(options: argparse.Namespace) -> int:
         console.print(f"seed {game.seed}: {number(game.score)}{cap}")
 
     try:
-        model.check(env.single_observation_space.shape, int(env.single_action_space.n))
+        shape, _, num_actions = interface(env)
+        model.check(shape, num_actions)
         with bar:
             seeds = range(options.seed, options.seed + options.games)
             evaluation = play_games(env, model.act, seeds, on_game=show)
@@ -56,7 +60,7 @@ def evaluate(options: argparse.Namespace) -> int:
             "max_score": options.max_score,
             "model": str(options.model),
             "env": model.env.id,
-            "browser": env.get_attr("browser_name")[0] if options.clock == "live" else env.browser_name,
+            "browser": env.get_attr("browser_name")[0],
             "decision_interval_frames": model.env.decision_interval_frames,
         }
     finally:

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from dino_rl.browser.chrome import has_display
-from dino_rl.envs.catalog import make_single_env
+from dino_rl.envs.catalog import interface, make_single_env
 from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import BrowserError, DinoError
 from dino_rl.evaluate import Game, play_games
@@ -38,7 +38,8 @@ def play(options: argparse.Namespace) -> int:
     )
     show = _Show(options, model, env, video, headless)
     try:
-        model.check(env.single_observation_space.shape, int(env.single_action_space.n))
+        shape, _, num_actions = interface(env)
+        model.check(shape, num_actions)
         with show.view:
             seeds = itertools.count(options.seed)
             play_games(env, show.act, itertools.islice(seeds, games), on_game=show.end_game)

@@ -30,13 +30,13 @@ def train(options: argparse.Namespace) -> int:
     settings = _with_options(settings, options)
     trainer = Trainer(settings, run_dir, resume=bool(options.resume), watch=options.watch)
     command = "python run_dino.py " + " ".join(sys.argv[1:])
-    console.print(f"Training {settings.env.id} with {trainer.env_browser}; the run lies in {run_dir}")
+    console.print(f"Training {settings.env.id} with {trainer.env.browser_name}; the run lies in {run_dir}")
     try:
         with _stop_on_signals(trainer), TrainingView() as view:
             for report in trainer.run(command):
                 if report.validation:
                     view.validation(report.validation)
-                else:
+                if report.interval:
                     view.interval(report.interval)
     finally:
         trainer.close()

@@ -1,6 +1,7 @@
 """An id -> an environment ready for an agent."""
 
 import gymnasium
+import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from dino_rl.envs import DinoEnv, DinoVectorEnv
@@ -8,7 +9,7 @@ from dino_rl.errors import DinoError
 from dino_rl.settings import DINO_ID, EnvSettings, GameSettings, GameVariation
 
 
-def make_training_env(settings: EnvSettings, watch: bool = False) -> gymnasium.vector.VectorEnv:
+def make_training_env(settings: EnvSettings, watch: bool = False) -> DinoVectorEnv:
     """The environments to learn in: next-step autoreset, drawn seeds, varied games."""
     _check(settings)
     full = GameVariation(
@@ -31,7 +32,7 @@ def make_evaluation_env(
     max_score: int | None = None,
     game: GameSettings = GameSettings(),
     headless: bool = True,
-) -> gymnasium.vector.VectorEnv:
+) -> DinoVectorEnv:
     """Environments to be measured in: no autoreset, the caller's seeds, the game as it is."""
     _check(settings)
     return DinoVectorEnv(
@@ -42,6 +43,20 @@ def make_evaluation_env(
         headless=headless,
         **_common(settings),
     )
+
+
+def interface(env: gymnasium.vector.VectorEnv) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape and dtype of one observation, and the number of actions.
+
+    Raises:
+        DinoError: observations are no arrays, or actions are not discrete.
+    """
+    observation, action = env.single_observation_space, env.single_action_space
+    if not isinstance(observation, gymnasium.spaces.Box):
+        raise DinoError(f"Observations are {observation}: this project learns from arrays (Box).")
+    if not isinstance(action, gymnasium.spaces.Discrete):
+        raise DinoError(f"Actions are {action}: this project learns discrete actions.")
+    return observation.shape, np.dtype(observation.dtype), int(action.n)
 
 
 def make_single_env(

@@ -105,7 +105,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
             self._games = list(game)
         self._step_reward, self._crash_reward = REWARDS[reward]
         self._autoreset = autoreset_mode == AutoresetMode.NEXT_STEP
-        self._stacks = np.zeros(self.observation_space.shape, np.uint8)
+        self._stacks = np.zeros((num_envs, SIZE, SIZE, stack_size), np.uint8)
         self._ended = np.zeros(num_envs, bool)
         self._watched: dict | None = None
         if headless is None:
@@ -135,7 +135,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         mask = np.ones(self.num_envs, bool)
         if options and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"], bool)
-        games = np.flatnonzero(mask)
+        games = np.flatnonzero(mask).tolist()
         observation = self.arena.step(resets={game: self._draw_game(game, seeds[game]) for game in games})
         self._ended[games] = False
         self._restack(observation.pictures, mask)
@@ -146,7 +146,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Run `decision_interval_frames` frames of every game (fewer where the dino crashes)."""
         fresh = self._ended & self._autoreset
-        resets = {game: self._draw_game(game, None) for game in np.flatnonzero(fresh)}
+        resets = {game: self._draw_game(game, None) for game in np.flatnonzero(fresh).tolist()}
         observation = self.arena.step(actions, self.decision_interval_frames, resets, self._watched)
         over = self._ended & ~fresh  # ended, and waiting for a reset by the caller: nothing moves
         terminated = observation.crashed & ~over
@@ -189,11 +189,15 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
             info["_" + name] = everyone
         return info
 
-    def render(self) -> tuple[np.ndarray, ...] | None:
+    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
         """The games' canvases, uint8 [150, W, 3] each, for "rgb_array"."""
         if self.render_mode != "rgb_array":
             return None
         return tuple(self.arena.canvas(game) for game in range(self.num_envs))
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute of this environment, as if each game had it: Gymnasium's way of asking."""
+        return (getattr(self, name),) * self.num_envs
 
     def close_extras(self, **kwargs: Any):
         """Stop the browser."""
@@ -282,7 +286,7 @@ class DinoEnv(gymnasium.Env):
         info["late_frames"] = self.game.late_frames
         return info
 
-    def render(self) -> np.ndarray | None:
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The game's canvas, uint8 [150, W, 3], for "rgb_array"."""
         return self.game.canvas() if self.render_mode == "rgb_array" else None
 

@@ -81,12 +81,16 @@ class Model:
         self._values = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
 
     def check(self, observation_shape: tuple[int, ...], num_actions: int):
-        """Refuse an environment that the network was not made for."""
+        """Refuse an environment that the network was not made for.
+
+        Raises:
+            ModelError: it takes other observations, or chooses among other actions.
+        """
         takes, gives = self.network.input_shape[1:], self.network.output_shape[-1]
         if takes != observation_shape or gives != num_actions:
             raise ModelError(
-                f"{self.path} takes observations {takes} and chooses among {gives} actions; the environment has "
-                f"{observation_shape} and {num_actions}: use the model's own environment."
+                f"{self.path} takes observations {takes} and chooses among {gives} actions; the environment "
+                f"has {observation_shape} and {num_actions}: use the model's own environment."
             )
 
     def q_values(self, observations: np.ndarray) -> np.ndarray:

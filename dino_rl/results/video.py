@@ -1,6 +1,8 @@
 """Videos that open anywhere: H.264, yuv420p, even sizes, the index at the front."""
 
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
@@ -33,13 +35,13 @@ class VideoWriter:
             raise DinoError(f"Cannot write {path} ({error.strerror}).") from error
         self._path = path
         self._fps = fps
-        self._writer = None
+        self._writer: Generator[None, Any, None] | None = None
 
     def add(self, frame: np.ndarray):
         """Append uint8 [H, W, 3]; all frames of one size."""
         height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2  # yuv420p halves both
         if self._writer is None:
-            self._writer = imageio_ffmpeg.write_frames(
+            writer = imageio_ffmpeg.write_frames(
                 str(self._path),
                 (width, height),
                 fps=self._fps,
@@ -49,7 +51,8 @@ class VideoWriter:
                 output_params=["-crf", "20", "-movflags", "+faststart"],
                 ffmpeg_log_level="error",
             )
-            self._writer.send(None)
+            writer.send(None)
+            self._writer = writer
         self._writer.send(np.ascontiguousarray(frame[:height, :width]))
 
     def close(self):
