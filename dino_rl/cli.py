@@ -47,14 +47,16 @@ _return = _number(float, -math.inf, "a number")
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = _Parser(prog="run_dino.py", description="An agent learns the real Chrome Dino game from pixels.")
+    parser = _Parser(
+        prog="run_dino.py", description="An agent that learns the real Chrome Dino game from pixels."
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
     train = commands.add_parser(
         "train",
         help="learn to play",
-        description="Learn to play. Ctrl-C saves; --resume goes on. The best model of the run, chosen by greedy "
-        "games on held-out seeds, is RUN_DIR/best.h5.",
+        description="Learn to play. Ctrl-C saves; --resume goes on. The best model of the run, chosen by "
+        "greedy games on held-out seeds, is RUN_DIR/best.h5.",
     )
     train.add_argument("--env", default=DINO_ID, metavar="ID", help="environment (default: %(default)s)")
     train.add_argument("--algo", choices=["dqn"], default="dqn", help="algorithm (default: %(default)s)")
@@ -137,8 +139,22 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--num-envs", type=_count, default=25, metavar="N", help="lock-step games side by side"
     )
+    evaluate.add_argument(
+        "--save-replays", type=Path, metavar="DIR", help="keep each game as a file that replay can check"
+    )
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
     evaluate.set_defaults(run=_evaluate)
+
+    replay = commands.add_parser(
+        "replay",
+        help="see a kept game again, and check its score",
+        description="Play a game that evaluate kept, in lock-step, and say whether its score is the same.",
+    )
+    replay.add_argument("file", type=Path, metavar="FILE")
+    replay.add_argument("--record", type=Path, metavar="FILE.mp4", help="film the game")
+    replay.add_argument("--fast", action="store_true", help="on a terminal, do not keep the game's own pace")
+    replay.add_argument("--headless", action="store_true", help="no window")
+    replay.set_defaults(run=_replay)
 
     plot = commands.add_parser(
         "plot", help="draw a run's curves", description="Draw a run's curves as PNG files."
@@ -190,6 +206,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from dino_rl.commands.evaluate import evaluate
 
     return evaluate(options)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from dino_rl.commands.replay import replay
+
+    return replay(options)
 
 
 def _plot(options: argparse.Namespace) -> int:

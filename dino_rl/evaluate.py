@@ -1,7 +1,7 @@
 """Play without learning, and say how it went."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import gymnasium
 import numpy as np
@@ -19,6 +19,7 @@ class Game:
     length: int  # steps
     capped: bool
     info: dict[str, float]  # the last step's
+    actions: list[int]
 
 
 @dataclass
@@ -48,7 +49,6 @@ class Evaluation:
             "capped": sum(game.capped for game in self.games),
             "games": len(self.games),
             "seeds": [game.seed for game in self.games],
-            "details": [asdict(game) for game in self.games],
         }
 
 
@@ -70,13 +70,16 @@ def play_games(
     lanes = env.num_envs
     waiting = iter(seeds)
     playing: list[int | None] = [next(waiting, None) for _ in range(lanes)]
-    returns, lengths = np.zeros(lanes), np.zeros(lanes, int)
+    returns = np.zeros(lanes)
+    taken: list[list[int]] = [[] for _ in range(lanes)]
     result: dict[int, Game] = {}
     observations, infos = env.reset(seed=[seed or 0 for seed in playing])  # type: ignore[arg-type]
     while any(seed is not None for seed in playing):
-        observations, rewards, terminated, truncated, infos = env.step(policy(observations))
+        actions = policy(observations)
+        observations, rewards, terminated, truncated, infos = env.step(actions)
         returns += rewards
-        lengths += 1
+        for lane, action in enumerate(actions.tolist()):
+            taken[lane].append(action)
         over = terminated | truncated
         if not over.any():
             continue
@@ -89,14 +92,21 @@ def play_games(
                     for name, values in infos.items()
                     if not name.startswith("_") and np.ndim(values) == 1
                 }
-                score = last.get("score", float(returns[lane]))
                 result[seed] = Game(
-                    seed, score, float(returns[lane]), int(lengths[lane]), bool(truncated[lane]), last
+                    seed,
+                    last.get("score", float(returns[lane])),
+                    float(returns[lane]),
+                    len(taken[lane]),
+                    bool(truncated[lane]),
+                    last,
+                    taken[lane],
                 )
                 on_game(result[seed])
                 playing[lane] = next(waiting, None)
             next_seeds.append(playing[lane] or 0)
-        returns[over], lengths[over] = 0.0, 0
+        returns[over] = 0.0
+        for lane in np.flatnonzero(over).tolist():
+            taken[lane] = []
         if any(seed is not None for seed in playing):
             observations, infos = env.reset(
                 seed=next_seeds,  # type: ignore[arg-type]

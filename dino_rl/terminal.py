@@ -74,6 +74,14 @@ def score_table(title: str, summary: dict) -> Table:
     return table
 
 
+def death_table(counts: list[tuple[str, int]]) -> Table:
+    """Why games ended."""
+    table = Table("why games ended", "games", show_edge=False)
+    for what, games in counts:
+        table.add_row(what, str(games))
+    return table
+
+
 class GameView:
     """The game as text, for terminals without a screen beside them: half blocks, colours turned."""
 

@@ -17,7 +17,7 @@ from dino_rl.agents.replay import Replay
 from dino_rl.envs.catalog import interface, make_evaluation_env, make_training_env
 from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import BrowserError, RunError
-from dino_rl.evaluate import play_games
+from dino_rl.evaluate import Evaluation, play_games
 from dino_rl.results import checkpoint
 from dino_rl.results.model import model_card, save_model, versions
 from dino_rl.results.runlog import Table
@@ -27,12 +27,41 @@ from dino_rl.settings import RunSettings
 VALIDATION_SEED = 1_000_000
 BROWSER_RESTARTS = 5
 EPISODE_COLUMNS = (
-    *"episode step minutes env greedy score return length epsilon start_speed end_speed q_mean".split(),
+    *[
+        "episode",
+        "step",
+        "minutes",
+        "env",
+        "greedy",
+        "score",
+        "return",
+        "length",
+        "epsilon",
+        "start_speed",
+        "end_speed",
+        "q_mean",
+    ],
     *ACTIONS,
 )
 INTERVAL_COLUMNS = tuple(
-    "step minutes updates episodes progress score_mean greedy_score_mean loss q_mean epsilon learning_rate "
-    "steps_per_s updates_per_s env_wait_share learn_share replay_frames".split()
+    [
+        "step",
+        "minutes",
+        "updates",
+        "episodes",
+        "progress",
+        "score_mean",
+        "greedy_score_mean",
+        "loss",
+        "q_mean",
+        "epsilon",
+        "learning_rate",
+        "steps_per_s",
+        "updates_per_s",
+        "env_wait_share",
+        "learn_share",
+        "replay_frames",
+    ]
 )
 VALIDATION_COLUMNS = ("step", "minutes", "mean", "median", "max", "min", "capped", "games", "best")
 INTERVAL_S = 10.0
@@ -208,7 +237,9 @@ class Trainer:
                 if clock.since_report > INTERVAL_S:
                     yield Report(interval=self._interval(clock, scores, epsilon))
                 if self._validations_done < int(self.progress * self.settings.validations):
-                    yield self._validate()
+                    report = self._validate()
+                    if report:
+                        yield report
                 if self.seconds > checkpoint_due:
                     self.save()
                     checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
@@ -216,7 +247,9 @@ class Trainer:
                 if target is not None and len(returns) == returns.maxlen and np.mean(returns) >= target:
                     break
         if self._validations_done < self.settings.validations and not self.stopped:
-            yield self._validate()
+            report = self._validate()
+            if report:
+                yield report
         self.save()
 
     def _reset(self, lanes: "_Lanes") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -264,16 +297,36 @@ class Trainer:
 
     # --- Keeping -------------------------------------------------------------------------------------
 
-    def _validate(self) -> Report:
-        """Greedy games on held-out seeds. The best mean so far keeps its model as best.h5."""
+    def _play_validation(self) -> Evaluation | None:
+        """Greedy games on held-out seeds; None if the run was stopped meanwhile."""
+        settings = self.settings
+        seeds = range(VALIDATION_SEED, VALIDATION_SEED + settings.validation_games)
+
+        def policy(observations: np.ndarray) -> np.ndarray:
+            if self.stopped:
+                raise _Stopped
+            return self.agent.act(observations)[0]
+
+        for attempt in range(1, BROWSER_RESTARTS + 1):
+            env = make_evaluation_env(settings.env, settings.validation_games, settings.validation_max_score)
+            try:
+                return play_games(env, policy, seeds)
+            except BrowserError:
+                if attempt == BROWSER_RESTARTS:
+                    raise
+            except _Stopped:
+                return None
+            finally:
+                env.close()
+        return None
+
+    def _validate(self) -> Report | None:
+        """Measure the agent. The best mean so far keeps its model as best.h5."""
         settings = self.settings
         self._validations_done = max(self._validations_done + 1, int(self.progress * settings.validations))
-        env = make_evaluation_env(settings.env, settings.validation_games, settings.validation_max_score)
-        try:
-            seeds = range(VALIDATION_SEED, VALIDATION_SEED + settings.validation_games)
-            evaluation = play_games(env, lambda x: self.agent.act(x)[0], seeds)
-        finally:
-            env.close()
+        evaluation = self._play_validation()
+        if evaluation is None:
+            return None
         summary = evaluation.summary()
         best = evaluation.mean >= self.best_mean
         row = {
@@ -327,6 +380,10 @@ class Trainer:
             self.env.close()
         for table in (self._episodes, self._intervals, self._validations):
             table.close()
+
+
+class _Stopped(Exception):
+    """The run was stopped while something long was going on."""
 
 
 class _Lanes:

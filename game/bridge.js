@@ -227,8 +227,8 @@
     return 0;
   }
 
-  // Runs `frames` frames (fewer if the dino crashes) under `action`.
-  function step(action, frames) {
+  // Runs `frames` frames (fewer if the dino crashes) under `action`; `onFrame` is called after each.
+  function step(action, frames, onFrame = null) {
     const r = runner();
     const { settings } = game;
     if (r.crashed || r.paused) return;
@@ -238,6 +238,7 @@
       const jitter = settings.frame_jitter_ms ? (2 * game.random() - 1) * settings.frame_jitter_ms : 0;
       runFrame(FRAME_MS + jitter);
       game.frames++;
+      onFrame?.();
     }
   }
 

@@ -49,6 +49,8 @@ class Game:
         self.late_frames = 0
         self._held: str | None = None
         self._thoughts: dict | None = None
+        self.filming = False  # keep the canvas of every frame of a step (lock-step) or of its last (live)
+        self.film: list[np.ndarray] = []
         self._visible = not headless
         self._server: PageServer | None = None
         self.browser = Browser(headless)
@@ -157,14 +159,21 @@ class Game:
         """Act (0 nothing, 1 jump, 2 duck), let `frames` frames pass, and look."""
         if self.clock == "lockstep":
             script = """
-                if (arguments[2]) DinoBridge.spectate(arguments[3]);
-                DinoBridge.step(arguments[0], arguments[1]);
-                return DinoBridge.observation();"""
-            return self._observation(self._script(script, action, frames, self._visible, self._thoughts))
+                const [action, frames, visible, thoughts, filming] = arguments;
+                if (visible) DinoBridge.spectate(thoughts);
+                const shots = [];
+                DinoBridge.step(action, frames, filming ? () => shots.push(DinoBridge.png()) : null);
+                return [DinoBridge.observation(), shots];"""
+            data, shots = self._script(script, action, frames, self._visible, self._thoughts, self.filming)
+            self.film = [decode_png(shot) for shot in shots]
+            return self._observation(data)
         held = HELD_BY_ACTION[action]
         if held != self._held or held == "up":
             self._hold(held)
-        return self._observe(frames)
+        observation = self._observe(frames)
+        if self.filming:
+            self.film = [self.canvas()]
+        return observation
 
     def _observe(self, frames: int) -> Observation:
         answer = self._async("DinoBridge.observe(arguments[0], arguments[1])", frames, self._thoughts)

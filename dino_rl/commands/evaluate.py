@@ -5,13 +5,16 @@ import json
 from pathlib import Path
 
 import gymnasium
+import numpy as np
 
 from dino_rl.envs.catalog import interface, make_evaluation_env, make_single_env
 from dino_rl.errors import DinoError
 from dino_rl.evaluate import Game, play_games
+from dino_rl.results.deaths import count, deaths
 from dino_rl.results.model import Model
+from dino_rl.results.replays import Replay
 from dino_rl.settings import DRAWN_SEEDS_FROM, GameSettings
-from dino_rl.terminal import console, number, progress_bar, score_table
+from dino_rl.terminal import console, death_table, number, progress_bar, score_table
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -24,7 +27,14 @@ def evaluate(options: argparse.Namespace) -> int:
         raise DinoError(
             f"--seed {options.seed} is too large: training draws its seeds from {DRAWN_SEEDS_FROM} on."
         )
+    if options.save_replays:
+        if options.clock == "live":
+            raise DinoError(
+                "A live game cannot be replayed: leave out --save-replays, or use --clock lockstep."
+            )
+        make_directory(options.save_replays)
     model = Model(options.model)
+    game = GameSettings(constant_speed=options.constant_speed)
     if options.env and options.env != model.env.id:
         raise DinoError(f"{options.model} was trained for {model.env.id}, not for {options.env}.")
     env: gymnasium.vector.VectorEnv
@@ -35,15 +45,14 @@ def evaluate(options: argparse.Namespace) -> int:
             )
         env = make_single_env(model.env, "live", options.url, options.max_score)
     else:
-        game = GameSettings(constant_speed=options.constant_speed)
         env = make_evaluation_env(model.env, min(options.num_envs, options.games), options.max_score, game)
     bar = progress_bar()
     task = bar.add_task("playing", total=options.games)
 
-    def show(game: Game):
+    def show(played: Game):
         bar.advance(task)
-        cap = " (cap)" if game.capped else ""
-        console.print(f"seed {game.seed}: {number(game.score)}{cap}")
+        cap = " (cap)" if played.capped else ""
+        console.print(f"seed {played.seed}: {number(played.score)}{cap}")
 
     try:
         shape, _, num_actions = interface(env)
@@ -51,8 +60,10 @@ def evaluate(options: argparse.Namespace) -> int:
         with bar:
             seeds = range(options.seed, options.seed + options.games)
             evaluation = play_games(env, model.act, seeds, on_game=show)
+        crashes = deaths(evaluation.games)
         result = {
             **evaluation.summary(),
+            "deaths": crashes,
             "seed": options.seed,
             "clock": options.clock,
             "url": options.url,
@@ -66,9 +77,32 @@ def evaluate(options: argparse.Namespace) -> int:
     finally:
         env.close()
     console.print(score_table(f"{options.model}, {options.clock}, cap {options.max_score:,}", result))
+    if crashes:
+        console.print(death_table(count(crashes)))
+    if options.save_replays:
+        for played in evaluation.games:
+            replay = Replay(
+                seed=played.seed,
+                settings=game,
+                decision_interval_frames=model.env.decision_interval_frames,
+                browser=result["browser"],
+                score=int(played.score),
+                capped=played.capped,
+                actions=np.array(played.actions),
+            )
+            replay.save(options.save_replays / f"{int(played.score):06d}-seed-{played.seed}.json")
+        console.print(f"Games kept in {options.save_replays}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0
+
+
+def make_directory(path: Path):
+    """Make a directory, or say that it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DinoError(f"Cannot make the directory {path} ({error.strerror}).") from error
 
 
 def check_writable(path: Path):

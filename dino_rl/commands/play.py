@@ -25,7 +25,8 @@ def play(options: argparse.Namespace) -> int:
     model = Model(options.model)
     headless = options.headless or not has_display()
     games = options.games or (GAMES_WITHOUT_WINDOW if headless else None)
-    video = VideoWriter(options.record, 60 / model.env.decision_interval_frames) if options.record else None
+    fps = 60 if options.clock == "lockstep" else 60 / model.env.decision_interval_frames
+    video = VideoWriter(options.record, fps) if options.record else None
     if headless and not options.headless:
         console.print("There is no display for a window: the game is drawn on the terminal.")
     env = make_single_env(
@@ -34,7 +35,6 @@ def play(options: argparse.Namespace) -> int:
         options.url,
         options.max_score,
         headless,
-        render_mode="rgb_array" if video else None,
     )
     show = _Show(options, model, env, video, headless)
     try:
@@ -61,6 +61,7 @@ class _Show:
     def __init__(self, options, model: Model, env, video: VideoWriter | None, headless: bool):
         self._model = model
         self._dino = env.envs[0].unwrapped
+        self._dino.game.filming = video is not None
         self._video = video
         self._overlay = options.overlay
         # Lock-step runs as fast as it can; somebody who watches wants the game's own pace.
@@ -79,12 +80,12 @@ class _Show:
         if self._overlay:
             self._dino.game.think_aloud([float(v) for v in values[0]], int(actions[0]), f"score {score:,}")
         if self._video:
-            canvas = self._dino.render()
-            if self._overlay:
-                frame = with_thoughts(canvas, picture, values[0], int(actions[0]), ACTIONS, score)
-            else:
-                frame = enlarge(canvas)
-            self._video.add(frame)
+            for canvas in self._dino.game.film:
+                if self._overlay:
+                    frame = with_thoughts(canvas, picture, values[0], int(actions[0]), ACTIONS, score)
+                else:
+                    frame = enlarge(canvas)
+                self._video.add(frame)
         self.view.show(picture, f"score {score:,}   {ACTIONS[int(actions[0])]}")
         if self._pace_s:
             self._next_step = max(self._next_step + self._pace_s, time.monotonic() - self._pace_s)
