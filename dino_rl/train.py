@@ -112,7 +112,7 @@ class Trainer:
         env, dqn = self.settings.env, self.settings.dqn
         shape, dtype, num_actions = interface(self.env)
         self._is_image = len(shape) == 3
-        self.agent = DQN(dqn, shape, dtype, num_actions, self._rngs["explore"])
+        self.agent = DQN(dqn, shape, num_actions, self._rngs["explore"])
         self.replay = Replay(
             dqn.replay_capacity,
             env.num_envs,
@@ -128,6 +128,7 @@ class Trainer:
         self.best_mean = -np.inf
         self._seconds_before = 0.0
         self._validations_done = 0
+        self._next_validation = 0.0  # not before this many seconds
         self._learn_debt = 0.0  # transitions that are due to be learned from
         if state:
             checkpoint.load(self.run_dir, self.agent, self.replay)
@@ -236,7 +237,7 @@ class Trainer:
                 lanes.begin(first, infos)
                 if clock.since_report > INTERVAL_S:
                     yield Report(interval=self._interval(clock, scores, epsilon))
-                if self._validations_done < int(self.progress * self.settings.validations):
+                if self._validation_is_due():
                     report = self._validate()
                     if report:
                         yield report
@@ -320,11 +321,18 @@ class Trainer:
                 env.close()
         return None
 
+    def _validation_is_due(self) -> bool:
+        """At even distances over the run, but never so often that it takes much of a short one."""
+        due = self._validations_done < int(self.progress * self.settings.validations)
+        return due and self.seconds >= self._next_validation
+
     def _validate(self) -> Report | None:
         """Measure the agent. The best mean so far keeps its model as best.h5."""
         settings = self.settings
         self._validations_done = max(self._validations_done + 1, int(self.progress * settings.validations))
+        started = self.seconds
         evaluation = self._play_validation()
+        self._next_validation = self.seconds + (self.seconds - started) / settings.validation_time_share
         if evaluation is None:
             return None
         summary = evaluation.summary()
@@ -345,6 +353,7 @@ class Trainer:
     def _card(self, validation: dict) -> dict:
         return model_card(
             self.settings,
+            self.agent.acting_network,
             self.env.browser_name,
             training={
                 "command": self._command,

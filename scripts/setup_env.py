@@ -185,7 +185,8 @@ def create_venv(python: str) -> str:
 def set_up_browser() -> None:
     browser = find_browser() or install_browser()
     package = next((name for name in DRIVER_PACKAGES if is_installed(name)), "")
-    if package and "chromium" in browser and not shutil.which("chromedriver"):
+    driver = os.environ.get("SE_CHROMEDRIVER") or shutil.which("chromedriver")
+    if package and "chromium" in browser and not driver:
         # The package of the same version is the safer one; Selenium can fetch one too, so no error.
         try:
             failure = apt_install(DRIVER_PACKAGES[package])
@@ -199,7 +200,7 @@ def set_up_browser() -> None:
 
 def find_browser() -> str:
     """Path of an installed browser that starts, or ''."""
-    for name in BROWSERS:
+    for name in (os.environ.get("CHROME_BINARY", ""), *BROWSERS):
         path = shutil.which(name)
         # Where Ubuntu's snap is missing, chromium-browser is only a script that says so.
         if path and (os.name == "nt" or browser_version(path)):
@@ -256,9 +257,10 @@ def install_packages(group: str) -> None:
     say("packages", REQUIREMENTS[group])
     returncode, output = run_logged([*command, "-r", requirements], environment, pip_progress)
     if returncode != 0:
-        if re.search(r"Retrying \(Retry|Could not fetch URL", output):
+        is_missing = "No matching distribution found" in output
+        if is_missing and re.search(r"Retrying \(Retry|Could not fetch URL", output):
             raise SetupError(f"pip could not reach its package index: no network? (log: {LOG})")
-        if "No matching distribution found for tensorflow" in output:
+        if is_missing and "found for tensorflow" in output:
             raise SetupError(
                 "pip found no TensorFlow for this machine: there are some for 64-bit Linux and "
                 "Windows and for Macs with Apple silicon"

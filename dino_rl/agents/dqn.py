@@ -9,6 +9,12 @@ from dino_rl.agents.replay import Batch
 from dino_rl.settings import DQNSettings
 
 
+def q_network(settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int) -> keras.Model:
+    """The Q-network that `settings` ask for; images, [H, W, stack], are scaled by 1/255."""
+    scale = 1 / 255 if len(observation_shape) == 3 else 1.0
+    return build_q_network(settings.network, observation_shape, num_actions, settings.dueling, scale)
+
+
 class DQN:
     """A Q-network, its target network and the update between them.
 
@@ -20,7 +26,6 @@ class DQN:
     Args:
         settings: hyper-parameters.
         observation_shape: without the batch axis.
-        observation_dtype: uint8 observations are images, scaled by 1/255.
         num_actions: size of the discrete action space.
         rng: drives exploration.
     """
@@ -29,7 +34,6 @@ class DQN:
         self,
         settings: DQNSettings,
         observation_shape: tuple[int, ...],
-        observation_dtype: np.dtype,
         num_actions: int,
         rng: np.random.Generator,
     ):
@@ -37,13 +41,8 @@ class DQN:
         self.num_actions = num_actions
         self.updates = 0
         self._rng = rng
-        scale = 1 / 255 if np.dtype(observation_dtype) == np.uint8 else 1.0
-
-        def build() -> keras.Model:
-            return build_q_network(settings.network, observation_shape, num_actions, settings.dueling, scale)
-
-        self.q_network = build()
-        self.target_network = build()
+        self.q_network = q_network(settings, observation_shape, num_actions)
+        self.target_network = q_network(settings, observation_shape, num_actions)
         self.target_network.set_weights(self.q_network.get_weights())
         self.optimizer = keras.optimizers.Adam(
             settings.learning_rate, global_clipnorm=settings.gradient_clip_norm

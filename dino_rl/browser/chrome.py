@@ -23,6 +23,7 @@ BROWSER_NAMES = (
     "chromium-browser",
     "chrome",
 )
+DRIVER_NAMES = ("chromedriver", "chromium.chromedriver")  # the second is Ubuntu's snap
 BROWSER_PATHS = (  # macOS and Windows do not put browsers on PATH
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
@@ -74,7 +75,8 @@ def find_driver() -> str | None:
     chosen = os.environ.get("SE_CHROMEDRIVER")
     if chosen and not Path(chosen).is_file():
         raise BrowserError(f"SE_CHROMEDRIVER names {chosen}, which is not a file: correct it or unset it.")
-    return chosen or shutil.which("chromedriver")
+    found = (shutil.which(name) for name in DRIVER_NAMES)
+    return chosen or next(filter(None, found), None)
 
 
 def version_of(program: str) -> str:

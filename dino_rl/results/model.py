@@ -1,19 +1,25 @@
 """Models that are played with: an .h5 file of weights and layers, and a card (JSON) beside it."""
 
 import json
+import logging
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
 from dino_rl import __version__
+from dino_rl.agents.dqn import q_network
 from dino_rl.errors import ModelError
-from dino_rl.settings import EnvSettings, RunSettings, from_dict
+from dino_rl.settings import RunSettings, from_dict
+
+# Keras calls .h5 "legacy" each time one is saved; it is what the players of this project expect.
+logging.getLogger("absl").setLevel(logging.ERROR)
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -46,10 +52,12 @@ def save_model(path: Path, network: keras.Model, card: dict[str, Any]):
     card_part.replace(card_path(path))
 
 
-def model_card(settings: RunSettings, browser: str, **facts: Any) -> dict[str, Any]:
+def model_card(settings: RunSettings, network: keras.Model, browser: str, **facts: Any) -> dict[str, Any]:
     """What a model says about itself."""
     return {
         "algorithm": "dqn",
+        "observation_shape": network.input_shape[1:],
+        "num_actions": network.output_shape[-1],
         "env": asdict(settings.env),
         "picture": "canvas rows 24-150, on white, area mean to 80x80 grey, newest of the stack last",
         "versions": versions(browser),
@@ -61,23 +69,30 @@ def model_card(settings: RunSettings, browser: str, **facts: Any) -> dict[str, A
 class Model:
     """A network that was trained, ready to play greedily.
 
+    The network is built anew from the card, and only numbers are read from the .h5 file: a file from a
+    stranger runs no code here, and one written by a newer Keras still loads.
+
     Args:
         path: an .h5 file with its card beside it.
 
     Raises:
-        ModelError: missing, damaged, unsafe, or for other observations than its card says.
+        ModelError: missing, damaged, unsafe, or not what its card says.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.network = _load_network(self.path)
+        _check_file(self.path)
         self.card = _load_card(self.path)
         try:
-            self.env = from_dict(EnvSettings, self.card["env"])
+            settings = from_dict(RunSettings, self.card["settings"])
+            shape = tuple(self.card["observation_shape"])
+            self.network = q_network(settings.dqn, shape, self.card["num_actions"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{card_path(self.path)} is not a model card of this project ({error})."
             ) from error
+        self.env = settings.env
+        _load_weights(self.network, self.path)
         self._values = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
 
     def check(self, observation_shape: tuple[int, ...], num_actions: int):
@@ -102,7 +117,7 @@ class Model:
         return self.q_values(observations).argmax(axis=1)
 
 
-def _load_network(path: Path) -> keras.Model:
+def _check_file(path: Path):
     if not path.exists():
         raise ModelError(f"No model at {path}: train one (python run_dino.py train), or name another.")
     if not path.is_file():
@@ -114,17 +129,17 @@ def _load_network(path: Path) -> keras.Model:
         raise ModelError(f"{path} cannot be read ({error.strerror}).") from error
     if magic != HDF5_MAGIC:
         raise ModelError(f"{path} is not a Keras .h5 model: it is empty, damaged, or something else.")
+
+
+def _load_weights(network: keras.Model, path: Path):
     try:
-        # Safe mode refuses layers that hold Python code: a model file from a stranger runs nothing here.
-        network = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras and h5py raise many kinds for a damaged or unsafe file
-        if "Lambda" in str(error) or "lambda" in str(error):
-            raise ModelError(f"{path} holds a Lambda layer, which could run any code: refused.") from error
+        with h5py.File(path) as file:
+            if '"Lambda"' in str(file.attrs.get("model_config", "")):
+                raise ModelError(f"{path} holds a Lambda layer, which could run any code: refused.")
+        network.load_weights(path)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-        raise ModelError(f"{path} cannot be loaded ({reason}): it is damaged, or no Keras model.") from error
-    if any(isinstance(layer, keras.layers.Lambda) for layer in network.layers):
-        raise ModelError(f"{path} holds a Lambda layer, which could run any code: refused.")
-    return network
+        raise ModelError(f"{path} is damaged, or not the model of its card ({reason}).") from error
 
 
 def _load_card(path: Path) -> dict[str, Any]:
