@@ -2,12 +2,14 @@
 
 import base64
 import contextlib
+import json
 import time
 
 import numpy as np
 from selenium.common.exceptions import JavascriptException, WebDriverException
 
 from dino_rl.browser.chrome import Browser
+from dino_rl.browser.devtools import DevTools
 from dino_rl.browser.frames import decode_png
 from dino_rl.browser.observation import Observation
 from dino_rl.browser.page import URL, game_page, open_original, page_error
@@ -53,6 +55,7 @@ class Game:
         self.film: list[np.ndarray] = []
         self._visible = not headless
         self._server: PageServer | None = None
+        self._line: DevTools | None = None  # live: straight to the page
         self.browser = Browser(headless)
         try:
             if url:
@@ -100,6 +103,8 @@ class Game:
 
     def end(self):
         """Stop the browser and its driver."""
+        if self._line is not None:
+            self._line.close()
         if self._server is not None:
             self._server.close()
         self.browser.close()
@@ -176,7 +181,8 @@ class Game:
         return observation
 
     def _observe(self, frames: int) -> Observation:
-        answer = self._async("DinoBridge.observe(arguments[0], arguments[1])", frames, self._thoughts)
+        assert self._line is not None, "only a live game is observed"
+        answer = self._line.evaluate(f"DinoBridge.observe({frames}, {json.dumps(self._thoughts)})")
         self.late_frames = answer["late"]
         return self._observation(answer["data"])
 
@@ -205,11 +211,12 @@ class Game:
             "windowsVirtualKeyCode": code,
             "autoRepeat": repeat,
         }
-        with self._answering():
-            self.browser.cdp("Input.dispatchKeyEvent", event)
+        assert self._line is not None, "only a live game gets real keys"
+        self._line.post("Input.dispatchKeyEvent", event)
 
     def _first_live_start(self) -> str | None:
         """Press up once and wait for the intro to end; return what the page lacks, if anything."""
+        self._line = DevTools(self.browser)
         self._wait_until("typeof Runner !== 'undefined' && !!Runner.getInstance().tRex")
         lacks = self._script("return DinoBridge.missing()")
         if lacks:
