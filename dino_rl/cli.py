@@ -156,6 +156,21 @@ def build_parser() -> argparse.ArgumentParser:
     replay.add_argument("--headless", action="store_true", help="no window")
     replay.set_defaults(run=_replay)
 
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="measure the speed on this machine",
+        description="Measure the game, the learner and live play on this machine, beside the tutorial's "
+        "calls. Takes about two minutes; let nothing else run.",
+    )
+    benchmark.add_argument(
+        "--seconds",
+        type=_number(float, 0.5, "a number of 0.5 or more"),
+        default=10.0,
+        help="time for each figure",
+    )
+    benchmark.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    benchmark.set_defaults(run=_benchmark)
+
     plot = commands.add_parser(
         "plot", help="draw a run's curves", description="Draw a run's curves as PNG files."
     )
@@ -212,6 +227,12 @@ def _replay(options: argparse.Namespace) -> int:
     from dino_rl.commands.replay import replay
 
     return replay(options)
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from dino_rl.commands.benchmark import benchmark
+
+    return benchmark(options)
 
 
 def _plot(options: argparse.Namespace) -> int:

@@ -1,0 +1,138 @@
+"""How fast the game, the learner and live play are on this machine."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from selenium.webdriver.common.keys import Keys
+
+from dino_rl.agents.dqn import DQN
+from dino_rl.agents.replay import Replay
+from dino_rl.browser import Arena, Game
+from dino_rl.browser.frames import SIZE, decode_png, to_picture
+from dino_rl.settings import DQNSettings, EnvSettings, GameSettings
+
+ACTION_WEIGHTS = (0.85, 0.10, 0.05)
+STACK = (SIZE, SIZE, EnvSettings().stack_size)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number."""
+
+    name: str
+    value: float
+    unit: str
+
+
+def steps_per_s(num_games: int, frames: int, seconds: float) -> float:
+    """Environment steps a second: random play in one page, pictures delivered to numpy."""
+    rng = np.random.default_rng(0)
+    game = GameSettings()
+    with Arena(num_games) as arena:
+        observation = arena.step(resets={i: (i, game) for i in range(num_games)})
+
+        def step():
+            nonlocal observation
+            resets = {int(i): (int(rng.integers(2**31)), game) for i in np.flatnonzero(observation.crashed)}
+            actions = rng.choice(3, num_games, p=ACTION_WEIGHTS)
+            observation = arena.step(actions, frames, resets)
+
+        return num_games * _rate(step, seconds, warm_up=100)
+
+
+def tutorial_steps_per_s(seconds: float) -> float:
+    """The tutorial's way, live: four WebDriver calls a step, for key, canvas, score and crashed."""
+    with Game("live") as game:
+        driver = game.browser.driver
+        body = driver.find_element("tag name", "body")
+        digits = "return DinoBridge.runner().distanceMeter.digits.join('')"
+
+        def step():
+            body.send_keys(Keys.ARROW_UP)
+            to_picture(decode_png(driver.execute_script("return DinoBridge.png()")))
+            int(driver.execute_script(digits))
+            if driver.execute_script("return DinoBridge.runner().crashed"):
+                driver.execute_script("DinoBridge.runner().restart()")
+
+        return _rate(step, seconds, warm_up=10)
+
+
+def learner(settings: DQNSettings, seconds: float) -> Iterator[Figure]:
+    """Updates a second on pictures, and the share of an update that sampling takes."""
+    rng = np.random.default_rng(0)
+    num_envs = EnvSettings().num_envs
+    replay = Replay(
+        20_000, num_envs, STACK[:2], np.dtype(np.uint8), STACK[2], settings.n_step, settings.discount,
+        settings.priority_exponent, rng,
+    )  # fmt: skip
+    nothing = np.zeros(num_envs, bool)
+    for _ in range(20_000 // num_envs):
+        frames = rng.integers(0, 256, (num_envs, *STACK[:2]), np.uint8)
+        replay.add(frames, nothing, rng.integers(0, 3, num_envs), rng.random(num_envs), nothing, nothing)
+    agent = DQN(settings, STACK, 3, rng)
+
+    def update():
+        batch = replay.sample(settings.batch_size, settings.importance_exponent)
+        replay.update_priorities(batch.index, agent.update(batch, settings.learning_rate)[2])
+
+    updates = _rate(update, seconds, warm_up=3)
+    samples = _rate(lambda: replay.sample(settings.batch_size), seconds / 4, warm_up=1)
+    yield Figure(f"learner, batch {settings.batch_size}", updates, "updates/s")
+    yield Figure("sampling a batch, share of an update", 100 * updates / samples, "%")
+    observations = rng.integers(0, 256, (num_envs, *STACK), np.uint8)
+    acting = _rate(lambda: agent.act(observations), seconds / 4, warm_up=3)
+    yield Figure(f"choosing actions for {num_envs} games", 1000 / acting, "ms")
+
+
+def live(seconds: float) -> Iterator[Figure]:
+    """From the frame that the page drew to the key event that it received, with the network between."""
+    agent = DQN(DQNSettings(), STACK, 3, np.random.default_rng(0))
+    interval = EnvSettings().decision_interval_frames
+    with Game("live") as game:
+        observation = game.restart()
+        agent.act(np.zeros((1, *STACK), np.uint8))
+        game.take_delays()
+        late = decisions = 0
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if observation.crashed[0]:
+                observation = game.restart()
+            stack = np.repeat(observation.pictures[0][..., None], STACK[2], axis=-1)
+            agent.act(stack[None])
+            observation = game.step(decisions % 2, interval)  # a key event with every decision
+            decisions += 1
+            late += game.late_frames > 0
+        delays = game.take_delays()
+    milliseconds = np.array(delays["milliseconds"][5:])
+    gaps = np.diff(delays["frame_times"])
+    yield Figure("live: picture to key, median", float(np.median(milliseconds)), "ms")
+    yield Figure("live: picture to key, 99th percentile", float(np.percentile(milliseconds, 99)), "ms")
+    yield Figure("live: frames a second of the page", float(1000 / np.median(gaps)), "fps")
+    yield Figure("live: late decisions", 100 * late / max(1, decisions), "%")
+
+
+def _rate(work: Callable[[], object], seconds: float, warm_up: int) -> float:
+    for _ in range(warm_up):
+        work()
+    count, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < seconds:
+        work()
+        count += 1
+    return count / elapsed
+
+
+def measure(seconds: float = 10.0, games: tuple[int, ...] = (1, 4, 16, 64)) -> Iterator[Figure]:
+    """All figures, as they are measured."""
+    frames = EnvSettings().decision_interval_frames
+    tutorial = tutorial_steps_per_s(seconds)
+    yield Figure("the tutorial's calls, live", tutorial, "steps/s")
+    best = 0.0
+    for count in games:
+        rate = steps_per_s(count, frames, seconds)
+        best = max(best, rate)
+        yield Figure(f"lock-step, {count} game{'s' * (count > 1)} in a page", rate, "steps/s")
+    yield Figure("lock-step over the tutorial's calls", best / tutorial, "times")
+    yield from learner(DQNSettings(), seconds)
+    yield from live(2 * seconds)
