@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from selenium.webdriver.common.keys import Keys
 
 from dino_rl.agents.dqn import DQN
 from dino_rl.agents.replay import Replay
 from dino_rl.browser import Arena, Game
-from dino_rl.browser.frames import SIZE, decode_png, to_picture
+from dino_rl.browser.frames import SIZE
+from dino_rl.browser.tutorial import TutorialCalls
 from dino_rl.settings import DQNSettings, EnvSettings, GameSettings
 
 ACTION_WEIGHTS = (0.85, 0.10, 0.05)
@@ -43,20 +43,9 @@ def steps_per_s(num_games: int, frames: int, seconds: float) -> float:
 
 
 def tutorial_steps_per_s(seconds: float) -> float:
-    """The tutorial's way, live: four WebDriver calls a step, for key, canvas, score and crashed."""
+    """Steps a second by the tutorial's calls."""
     with Game("live") as game:
-        driver = game.browser.driver
-        body = driver.find_element("tag name", "body")
-        digits = "return DinoBridge.runner().distanceMeter.digits.join('')"
-
-        def step():
-            body.send_keys(Keys.ARROW_UP)
-            to_picture(decode_png(driver.execute_script("return DinoBridge.png()")))
-            int(driver.execute_script(digits))
-            if driver.execute_script("return DinoBridge.runner().crashed"):
-                driver.execute_script("DinoBridge.runner().restart()")
-
-        return _rate(step, seconds, warm_up=10)
+        return _rate(TutorialCalls(game).step, seconds, warm_up=10)
 
 
 def learner(settings: DQNSettings, seconds: float) -> Iterator[Figure]:

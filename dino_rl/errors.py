@@ -1,4 +1,9 @@
-"""What a user can get wrong. Each message is one line: what is wrong, and what to do."""
+"""What a user can get wrong, and the exit codes that tell it.
+
+Each message is one line: what is wrong, and what to do.
+"""
+
+EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 class DinoError(Exception):

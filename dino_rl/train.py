@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,55 +15,17 @@ import numpy as np
 from dino_rl.agents.dqn import DQN
 from dino_rl.agents.replay import Replay
 from dino_rl.envs.catalog import interface, make_evaluation_env, make_training_env
-from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import BrowserError, RunError
 from dino_rl.evaluate import Evaluation, play_games
 from dino_rl.results import checkpoint
 from dino_rl.results.model import model_card, save_model, versions
-from dino_rl.results.runlog import Table
+from dino_rl.results.runlog import RunLog
+from dino_rl.results.statistics import EpisodeStatistics, IntervalStatistics
 from dino_rl.settings import RunSettings
 
 # Validation games carry explicit seeds (see envs/dino.py), far from the test seeds that start at 0.
 VALIDATION_SEED = 1_000_000
 BROWSER_RESTARTS = 5
-EPISODE_COLUMNS = (
-    *[
-        "episode",
-        "step",
-        "minutes",
-        "env",
-        "greedy",
-        "score",
-        "return",
-        "length",
-        "epsilon",
-        "start_speed",
-        "end_speed",
-        "q_mean",
-    ],
-    *ACTIONS,
-)
-INTERVAL_COLUMNS = tuple(
-    [
-        "step",
-        "minutes",
-        "updates",
-        "episodes",
-        "progress",
-        "score_mean",
-        "greedy_score_mean",
-        "loss",
-        "q_mean",
-        "epsilon",
-        "learning_rate",
-        "steps_per_s",
-        "updates_per_s",
-        "env_wait_share",
-        "learn_share",
-        "replay_frames",
-    ]
-)
-VALIDATION_COLUMNS = ("step", "minutes", "mean", "median", "max", "min", "capped", "games", "best")
 INTERVAL_S = 10.0
 Scores = dict[bool, deque[float]]  # the last ones of exploring (False) and of greedy (True) games
 
@@ -148,9 +110,7 @@ class Trainer:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             about = {"settings": asdict(self.settings), "versions": versions(self.env.browser_name)}
             (self.run_dir / "run.json").write_text(json.dumps(about, indent=2) + "\n")
-            self._episodes = Table(self.run_dir / "episodes.csv", EPISODE_COLUMNS)
-            self._intervals = Table(self.run_dir / "intervals.csv", INTERVAL_COLUMNS)
-            self._validations = Table(self.run_dir / "validations.csv", VALIDATION_COLUMNS)
+            self._log = RunLog(self.run_dir)
         except OSError as error:
             raise RunError(f"Cannot write to the run directory {self.run_dir} ({error.strerror}).") from error
 
@@ -183,8 +143,8 @@ class Trainer:
         dqn = self.settings.dqn
         num_envs = self.env.num_envs
         greedy = np.arange(num_envs) >= num_envs - self.settings.env.greedy_envs
-        lanes = _Lanes(num_envs, self.agent.num_actions)
-        clock = _Clock()
+        lanes = EpisodeStatistics(num_envs, self.agent.num_actions)
+        clock = IntervalStatistics()
         scores: Scores = {False: deque(maxlen=100), True: deque(maxlen=40)}
         returns: deque[float] = deque(maxlen=100)
         checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
@@ -221,7 +181,7 @@ class Trainer:
                     row = lanes.episode(int(i), infos)
                     scores[bool(greedy[i])].append(row["score"])
                     returns.append(row["return"])
-                    self._episodes.add(
+                    self._log.episodes.add(
                         {
                             "episode": self.episodes,
                             "step": self.step,
@@ -253,14 +213,14 @@ class Trainer:
                 yield report
         self.save()
 
-    def _reset(self, lanes: "_Lanes") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _reset(self, lanes: EpisodeStatistics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self.replay.break_off()
         observations, infos = self.env.reset(seed=int(self._rngs["env"].integers(2**31, 2**32 - 2**16)))
         everyone = np.ones(self.env.num_envs, bool)
         lanes.begin(everyone, infos)
         return observations, everyone, ~everyone
 
-    def _learn(self, clock: "_Clock"):
+    def _learn(self, clock: IntervalStatistics):
         dqn = self.settings.dqn
         if self.step < dqn.learning_starts:
             self._learn_debt = 0.0
@@ -274,7 +234,7 @@ class Trainer:
             clock.losses.append(loss)
             clock.qs.append(q)
 
-    def _interval(self, clock: "_Clock", scores: Scores, epsilon: float) -> dict:
+    def _interval(self, clock: IntervalStatistics, scores: Scores, epsilon: float) -> dict:
         def mean(values) -> float:
             return float(np.mean(values)) if len(values) else float("nan")
 
@@ -293,7 +253,7 @@ class Trainer:
             "replay_frames": len(self.replay),
             **clock.report(self.step, self.agent.updates),
         }
-        self._intervals.add(row)
+        self._log.intervals.add(row)
         return row
 
     # --- Keeping -------------------------------------------------------------------------------------
@@ -343,7 +303,7 @@ class Trainer:
             **{name: summary[name] for name in ("mean", "median", "max", "min", "capped", "games")},
             "best": int(best),
         }
-        self._validations.add(row)
+        self._log.validations.add(row)
         if best:
             self.best_mean = evaluation.mean
             network = self.agent.acting_network
@@ -387,81 +347,8 @@ class Trainer:
         """Stop the browser and close the logs."""
         with suppress(Exception):  # a browser that crashed cannot be closed twice
             self.env.close()
-        for table in (self._episodes, self._intervals, self._validations):
-            table.close()
+        self._log.close()
 
 
 class _Stopped(Exception):
     """The run was stopped while something long was going on."""
-
-
-class _Lanes:
-    """What the running episode of each environment has done so far."""
-
-    def __init__(self, num_envs: int, num_actions: int):
-        self.returns = np.zeros(num_envs)
-        self.lengths = np.zeros(num_envs, int)
-        self.q_sums = np.zeros(num_envs)
-        self.actions = np.zeros((num_envs, num_actions), int)
-        self.start_speeds = np.zeros(num_envs)
-
-    def begin(self, first: np.ndarray, infos: dict):
-        for array in (self.returns, self.lengths, self.q_sums, self.actions):
-            array[first] = 0
-        if "speed" in infos:
-            self.start_speeds[first] = infos["speed"][first]
-
-    def step(self, actions: np.ndarray, rewards: np.ndarray, values: np.ndarray):
-        self.returns += rewards
-        self.lengths += 1
-        self.q_sums += values.max(axis=1)
-        self.actions[np.arange(len(actions)), actions] += 1
-
-    def episode(self, i: int, infos: dict) -> dict:
-        taken = dict(zip(ACTIONS, self.actions[i].tolist(), strict=False))
-        return {
-            "score": float(infos["score"][i]) if "score" in infos else float(self.returns[i]),
-            "return": float(self.returns[i]),
-            "length": int(self.lengths[i]),
-            "start_speed": float(self.start_speeds[i]),
-            "end_speed": float(infos["speed"][i]) if "speed" in infos else 0.0,
-            "q_mean": float(self.q_sums[i] / max(1, self.lengths[i])),
-            **taken,
-        }
-
-
-class _Clock:
-    """Where the time goes, and what was learned, since the last report."""
-
-    def __init__(self):
-        self._spent = {"learn": 0.0, "wait": 0.0}
-        self._step = self._updates = None
-        self._begin()
-
-    def _begin(self):
-        self._since = time.monotonic()
-        self.losses: list[float] = []
-        self.qs: list[float] = []
-        self._spent = dict.fromkeys(self._spent, 0.0)
-
-    @property
-    def since_report(self) -> float:
-        return time.monotonic() - self._since
-
-    @contextmanager
-    def timed(self, what: str):
-        started = time.monotonic()
-        yield
-        self._spent[what] += time.monotonic() - started
-
-    def report(self, step: int, updates: int) -> dict:
-        elapsed = self.since_report
-        row = {
-            "steps_per_s": (step - (self._step or 0)) / elapsed,
-            "updates_per_s": (updates - (self._updates or 0)) / elapsed,
-            "env_wait_share": self._spent["wait"] / elapsed,
-            "learn_share": self._spent["learn"] / elapsed,
-        }
-        self._step, self._updates = step, updates
-        self._begin()
-        return row

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dino_rl.cli import EXIT_DONE, EXIT_INTERRUPTED
-from dino_rl.errors import RunError
+from dino_rl.errors import EXIT_DONE, EXIT_INTERRUPTED, RunError
 from dino_rl.settings import RunSettings, from_dict, preset
 from dino_rl.terminal import TrainingView, console
 from dino_rl.train import Trainer

@@ -3,6 +3,47 @@
 import csv
 from pathlib import Path
 
+from dino_rl.envs.dino import ACTIONS
+
+EPISODE_COLUMNS = (
+    *[
+        "episode",
+        "step",
+        "minutes",
+        "env",
+        "greedy",
+        "score",
+        "return",
+        "length",
+        "epsilon",
+        "start_speed",
+        "end_speed",
+        "q_mean",
+    ],
+    *ACTIONS,
+)
+INTERVAL_COLUMNS = tuple(
+    [
+        "step",
+        "minutes",
+        "updates",
+        "episodes",
+        "progress",
+        "score_mean",
+        "greedy_score_mean",
+        "loss",
+        "q_mean",
+        "epsilon",
+        "learning_rate",
+        "steps_per_s",
+        "updates_per_s",
+        "env_wait_share",
+        "learn_share",
+        "replay_frames",
+    ]
+)
+VALIDATION_COLUMNS = ("step", "minutes", "mean", "median", "max", "min", "capped", "games", "best")
+
 
 class Table:
     """A CSV file that grows by a row at a time. An existing file is continued.
@@ -40,3 +81,20 @@ def read_table(path: Path) -> dict[str, list[float]]:
             for name, value in row.items():
                 columns.setdefault(name, []).append(float(value) if value else float("nan"))
     return columns
+
+
+class RunLog:
+    """The tables of one run: episodes, intervals and validations.
+
+    Args:
+        run_dir: where they lie.
+    """
+
+    def __init__(self, run_dir: Path):
+        self.episodes = Table(run_dir / "episodes.csv", EPISODE_COLUMNS)
+        self.intervals = Table(run_dir / "intervals.csv", INTERVAL_COLUMNS)
+        self.validations = Table(run_dir / "validations.csv", VALIDATION_COLUMNS)
+
+    def close(self):
+        for table in (self.episodes, self.intervals, self.validations):
+            table.close()
