@@ -221,7 +221,7 @@ class Game:
         lacks = self._script("return DinoBridge.missing()")
         if lacks:
             return "missing: " + ", ".join(lacks)
-        self._script("DinoBridge.watch()")
+        self._script("DinoBridge.watchLive()")
         self._tap("up")
         self._wait_until("DinoBridge.runner().activated && !DinoBridge.runner().playingIntro")
         return None

@@ -6,7 +6,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 GAME_DIR = Path(__file__).resolve().parents[2] / "game"
-BRIDGE_SCRIPTS = ("picture.js", "display_list.js", "spectator.js", "bridge.js")
+BRIDGE_SCRIPTS = (
+    "virtual_time.js",
+    "snapshot.js",
+    "picture.js",
+    "display_list.js",
+    "live_watch.js",
+    "spectator.js",
+    "bridge.js",
+)
 
 
 class _Handler(SimpleHTTPRequestHandler):
