@@ -57,6 +57,7 @@ def evaluate(options: argparse.Namespace) -> int:
     try:
         shape, _, num_actions = interface(env)
         model.check(shape, num_actions)
+        model.warm_up(env.num_envs)
         with bar:
             seeds = range(options.seed, options.seed + options.games)
             evaluation = play_games(env, model.act, seeds, on_game=show)

@@ -40,6 +40,7 @@ def play(options: argparse.Namespace) -> int:
     try:
         shape, _, num_actions = interface(env)
         model.check(shape, num_actions)
+        model.warm_up(env.num_envs)
         with show.view:
             seeds = itertools.count(options.seed)
             play_games(env, show.act, itertools.islice(seeds, games), on_game=show.end_game)

@@ -108,6 +108,10 @@ class Model:
                 f"has {observation_shape} and {num_actions}: use the model's own environment."
             )
 
+    def warm_up(self, num_envs: int):
+        """Have TensorFlow compile now what a live game cannot wait for."""
+        self.q_values(np.zeros((num_envs, *self.network.input_shape[1:]), np.uint8))
+
     def q_values(self, observations: np.ndarray) -> np.ndarray:
         """[B, ...] -> float32 [B, A]."""
         return self._values(observations).numpy()

@@ -1,0 +1,186 @@
+"""Shared by all tests: browsers, a model, the command line, and a watch over what is left behind."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the package is tested where it lies
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SESSION_MARK = "DINO_RL_TEST_SESSION"
+BROWSER_NAMES = ("chrom", "google-chrome")  # how the names of browser and driver processes begin
+
+# Only tests that need one import what starts a browser: `pytest tests/test_replay.py` stays quick.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_dir(tmp_path_factory):
+    """A cache and a temporary directory of this session's own; no browser may outlive it."""
+    directory = tmp_path_factory.mktemp("session")
+    profiles = directory / "tmp"
+    profiles.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SESSION_MARK, uuid.uuid4().hex)
+        patch.setenv("DINO_RL_CACHE", str(directory / "cache"))
+        patch.setenv("TMPDIR", str(profiles))  # where chromedriver puts the browsers' profiles
+        for name in ("CHROME_BINARY", "SE_CHROMEDRIVER"):
+            patch.delenv(name, raising=False)
+        yield directory
+        psutil.wait_procs(browser_processes(), timeout=5)
+        left = [describe(process) for process in browser_processes()]
+    assert not left, f"browsers outlived the tests: {left}"
+
+
+def browser_processes() -> list[psutil.Process]:
+    """Every browser and driver process that this session started, orphans included.
+
+    Processes inherit the session's mark in their environment. Browsers overwrite their children's, whose
+    command line then names the profile below the session's TMPDIR.
+    """
+    mark, profiles = os.environ[SESSION_MARK], os.environ["TMPDIR"]
+    found = []
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.Error):
+            if not process.info["name"].lower().startswith(BROWSER_NAMES):
+                continue
+            ours = process.environ().get(SESSION_MARK) == mark
+            if (ours or profiles in " ".join(process.cmdline())) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def describe(process: psutil.Process) -> str:
+    """For messages."""
+    with contextlib.suppress(psutil.Error):
+        return f"{process.pid} {' '.join(process.cmdline())[:120]}"
+    return f"{process.pid} (gone)"
+
+
+@pytest.fixture
+def no_new_browsers():
+    """The test must end every browser that it starts."""
+    before = {process.pid for process in browser_processes()}
+    yield
+    fresh = [process for process in browser_processes() if process.pid not in before]
+    _, left = psutil.wait_procs(fresh, timeout=5)
+    assert not left, f"left behind: {[describe(process) for process in left]}"
+
+
+# --- Browsers ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def game():
+    """One lock-step game. A test restarts it, and leaves the page as it found it."""
+    from dino_rl.browser import Game
+
+    with Game() as game:
+        yield game
+
+
+@pytest.fixture(scope="session")
+def arena():
+    """Three lock-step games in one page."""
+    from dino_rl.browser import Arena
+
+    with Arena(3) as arena:
+        yield arena
+
+
+def script_of_actions(seed: int, count: int) -> list[int]:
+    """Actions as a careless player takes them: each is held for some steps."""
+    rng = np.random.default_rng(seed)
+    actions: list[int] = []
+    while len(actions) < count:
+        actions += [int(rng.choice(3, p=(0.5, 0.3, 0.2)))] * int(rng.integers(1, 8))
+    return actions[:count]
+
+
+# --- Models --------------------------------------------------------------------------------------------
+
+
+def write_model(path: Path, shape=(80, 80, 4), num_actions=3, network="compact", **env) -> Path:
+    """An untrained model with its card."""
+    from dino_rl.agents.dqn import q_network
+    from dino_rl.results.model import model_card, save_model
+    from dino_rl.settings import RunSettings
+
+    settings = RunSettings()
+    settings = replace(
+        settings,
+        env=replace(settings.env, num_actions=num_actions, **env),
+        dqn=replace(settings.dqn, network=network),
+    )
+    network = q_network(settings.dqn, shape, num_actions)
+    save_model(path, network, model_card(settings, network, "none"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory) -> Path:
+    """A small untrained model that plays Dino. Read only: tests that change it copy it first."""
+    return write_model(tmp_path_factory.mktemp("model") / "untrained.h5")
+
+
+# --- The command line ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cli(capfd):
+    """`cli("train", "--steps", 5)` -> (exit code, stdout, stderr), in this process."""
+    from dino_rl.cli import main
+
+    def run(*arguments) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def command(*arguments, program: str = "run_dino.py", **environment) -> subprocess.Popen:
+    """The command line in a process of its own, as a user starts it. An environment value of None unsets."""
+    env = {**os.environ, **{k: v for k, v in environment.items() if v is not None}}
+    for name in (name for name, value in environment.items() if value is None):
+        env.pop(name, None)
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / program), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+    )
+
+
+def finish(process: subprocess.Popen, timeout_s: float = 120) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a `command`; one that does not end is interrupted, then killed."""
+    try:
+        output = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        try:
+            output = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output = process.communicate()
+        pytest.fail(f"did not end within {timeout_s} s; it said: {output}")
+    return process.returncode, *output
+
+
+def files_below(directory: Path) -> dict[str, bytes]:
+    """Everything in a directory, to be compared with what is there later."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes() if path.is_file() else b""
+        for path in sorted(directory.rglob("*"))
+    }

@@ -1,0 +1,173 @@
+"""The DQN update and its actions, against plain numpy."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dino_rl.agents.dqn import DQN
+from dino_rl.agents.replay import Batch
+from dino_rl.settings import DQNSettings
+
+VECTOR, ACTIONS, BATCH = (4,), 3, 16
+SETTINGS = DQNSettings(network="dense", gradient_clip_norm=0.5, target_update_rate=0.1)
+
+
+def make_agent(seed: int = 0, **changes) -> DQN:
+    """An agent whose two networks differ."""
+    keras.utils.set_random_seed(seed)
+    agent = DQN(replace(SETTINGS, **changes), VECTOR, ACTIONS, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed + 1)
+    agent.target_network.set_weights(
+        [rng.normal(0, 0.4, w.shape) for w in agent.target_network.get_weights()]
+    )
+    return agent
+
+
+def make_batch(seed: int = 0) -> Batch:
+    rng = np.random.default_rng(seed)
+    return Batch(
+        observation=rng.normal(size=(BATCH, *VECTOR)).astype(np.float32),
+        action=rng.integers(0, ACTIONS, BATCH).astype(np.int32),
+        reward=rng.normal(size=BATCH).astype(np.float32) * 2,
+        discount=(0.9 * (rng.random(BATCH) < 0.7)).astype(np.float32),
+        next_observation=rng.normal(size=(BATCH, *VECTOR)).astype(np.float32),
+        weight=rng.random(BATCH).astype(np.float32),
+        index=np.arange(BATCH),
+    )
+
+
+def td_errors(agent: DQN, batch: Batch) -> np.ndarray:
+    """The textbook's, from the networks' values alone."""
+    q = agent.q_network(batch.observation).numpy()[np.arange(BATCH), batch.action]
+    next_target = agent.target_network(batch.next_observation).numpy()
+    if agent.settings.double:
+        choice = agent.q_network(batch.next_observation).numpy().argmax(axis=1)
+        next_value = next_target[np.arange(BATCH), choice]
+    else:
+        next_value = next_target.max(axis=1)
+    return batch.reward + batch.discount * next_value - q
+
+
+def huber(error: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)
+
+
+def gradients(agent: DQN, batch: Batch, error: np.ndarray) -> list[np.ndarray]:
+    """Of the weighted mean Huber loss: its slope by q is minus the error, cut to [-1, 1]."""
+    slope = tf.constant(-np.clip(error, -1, 1) * batch.weight / BATCH, tf.float32)
+    with tf.GradientTape() as tape:
+        q = tf.gather(agent.q_network(batch.observation), batch.action, batch_dims=1)
+    return [g.numpy() for g in tape.gradient(q, agent.q_network.trainable_variables, output_gradients=slope)]
+
+
+class Adam:
+    """Kingma and Ba 2015, in the order of their section 2, after clipping by the global norm."""
+
+    def __init__(self, clip: float):
+        self.clip, self.t, self.m, self.v = clip, 0, 0.0, 0.0
+
+    def step(self, weights, gradient, rate):
+        norm = np.sqrt(sum((g**2).sum() for g in gradient))
+        gradient = np.concatenate([(g * min(1, self.clip / norm)).ravel() for g in gradient])
+        self.t += 1
+        self.m = 0.9 * self.m + 0.1 * gradient
+        self.v = 0.999 * self.v + 0.001 * gradient**2
+        rate *= np.sqrt(1 - 0.999**self.t) / (1 - 0.9**self.t)
+        move = rate * self.m / (np.sqrt(self.v) + 1e-7)
+        parts = np.split(move, np.cumsum([w.size for w in weights])[:-1])
+        return [w - part.reshape(w.shape) for w, part in zip(weights, parts, strict=True)]
+
+
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize("dueling", [True, False])
+def test_updates_equal_the_textbooks(double, dueling):
+    agent = make_agent(double=double, dueling=dueling)
+    adam = Adam(SETTINGS.gradient_clip_norm)
+    for step, rate in enumerate((1e-3, 1e-3, 5e-4)):
+        batch = make_batch(step)
+        error = td_errors(agent, batch)
+        expected = adam.step(agent.q_network.get_weights(), gradients(agent, batch, error), rate)
+        target_before = agent.target_network.get_weights()
+        q = agent.q_network(batch.observation).numpy()[np.arange(BATCH), batch.action]
+
+        loss, q_mean, reported = agent.update(batch, rate)
+
+        np.testing.assert_allclose(reported, error, rtol=1e-4, atol=1e-5)
+        assert loss == pytest.approx((batch.weight * huber(error)).mean(), rel=1e-4)
+        assert q_mean == pytest.approx(q.mean(), rel=1e-4, abs=1e-5)
+        weights = agent.q_network.get_weights()
+        for ours, theirs in zip(weights, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+        moved = [old + 0.1 * (new - old) for old, new in zip(target_before, weights, strict=True)]
+        for ours, theirs in zip(agent.target_network.get_weights(), moved, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert agent.updates == 3
+
+
+def test_double_and_plain_targets_differ_on_this_batch():
+    double, plain = (td_errors(make_agent(double=d), make_batch()) for d in (True, False))
+    assert np.abs(double - plain).max() > 0.01  # else the test above would show nothing
+
+
+def test_the_target_network_waits_for_its_period():
+    agent = make_agent(target_update_period=3, target_update_rate=1.0)
+    start = agent.target_network.get_weights()
+    for _ in range(2):
+        agent.update(make_batch(), 1e-3)
+    for ours, theirs in zip(agent.target_network.get_weights(), start, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    agent.update(make_batch(), 1e-3)
+    for ours, theirs in zip(agent.target_network.get_weights(), agent.q_network.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("act_with_target", [True, False])
+def test_the_network_that_acts_is_the_one_that_was_asked_for(act_with_target):
+    agent = make_agent(act_with_target=act_with_target)
+    seen = make_batch().observation
+    acting = agent.target_network if act_with_target else agent.q_network
+    actions, values = agent.act(seen)
+    np.testing.assert_allclose(values, acting(seen).numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(actions, values.argmax(axis=1))
+    assert agent.acting_network is acting
+    # Not a copy from when it was traced: what is learned later counts.
+    agent.update(make_batch(), 1e-2)
+    np.testing.assert_allclose(agent.q_values(seen), acting(seen).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_each_lane_tosses_its_own_coin():
+    agent = make_agent(random_action_weights=(0.7, 0.2, 0.1))
+    seen = np.tile(make_batch().observation[:1], (6, 1))
+    epsilon = np.array([1.0, 1.0, 0.5, 0.5, 0.0, 0.0])
+    actions = np.array([agent.act(seen, epsilon)[0] for _ in range(2000)])  # [T, lanes]
+    greedy = agent.q_values(seen)[0].argmax()
+    assert (actions[:, 4:] == greedy).all()
+    for lane in (0, 1):
+        share = np.bincount(actions[:, lane], minlength=3) / len(actions)
+        np.testing.assert_allclose(share, (0.7, 0.2, 0.1), atol=0.04)
+    other = [(actions[:, lane] != greedy) for lane in (2, 3)]
+    expected = 0.5 * (1 - (0.7, 0.2, 0.1)[greedy])
+    np.testing.assert_allclose([o.mean() for o in other], expected, atol=0.04)
+    together = (other[0] & other[1]).mean()
+    assert together == pytest.approx(expected**2, abs=0.04)  # one coin for both would give `expected`
+
+
+def test_two_action_agents_never_duck():
+    rng = np.random.default_rng(0)
+    agent = DQN(replace(SETTINGS, random_action_weights=(0.5, 0.25, 0.25)), VECTOR, 2, rng)
+    actions = np.concatenate([agent.act(make_batch().observation, 1.0)[0] for _ in range(200)])
+    np.testing.assert_allclose(np.bincount(actions) / len(actions), (2 / 3, 1 / 3), atol=0.03)
+
+
+def test_equal_seeds_learn_equal_weights():
+    weights = []
+    for _ in range(2):
+        agent = make_agent(seed=4)
+        for step in range(5):
+            agent.update(make_batch(step), 1e-3)
+        weights.append(agent.q_network.get_weights())
+    for first, second in zip(*weights, strict=True):
+        np.testing.assert_array_equal(first, second)

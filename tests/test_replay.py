@@ -1,0 +1,362 @@
+"""Replay and its sum tree against brute force: plain Python lists of whole episodes."""
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from dino_rl.agents.replay import Replay, SumTree
+
+DISCOUNT = 0.9
+
+
+@dataclass
+class Episode:
+    """What one environment showed from a first frame to a last one. Frames are numbers, all different."""
+
+    start: int  # time of its first frame
+    frames: list[int] = field(default_factory=list)
+    actions: list[int] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    end: str = "running"  # then: terminated, truncated, or broken (off without an end)
+
+
+class World:
+    """Drives a replay as the training loop does (next-step autoreset), and keeps every episode whole."""
+
+    def __init__(self, replay: Replay, num_envs: int, seed: int, end_share: float = 0.15):
+        self.replay = replay
+        self.num_envs = num_envs
+        self.time = 0
+        self.episodes: list[list[Episode]] = [[] for _ in range(num_envs)]
+        self._rng = np.random.default_rng(seed)
+        self._end_share = end_share
+        self._frame = itertools.count(1)
+        self._begin()
+
+    def _begin(self):
+        for episodes in self.episodes:
+            episodes.append(Episode(self.time, [next(self._frame)]))
+        self._first = np.ones(self.num_envs, bool)
+
+    def break_off(self):
+        """The browser died: running episodes have no end, and all begin anew."""
+        for episodes in self.episodes:
+            if episodes[-1].end == "running":
+                # Its newest frame was seen, but never acted on: it never reached the replay.
+                episodes[-1].frames.pop()
+                episodes[-1].end = "broken"
+        self.replay.break_off()
+        self._begin()
+
+    def step(self):
+        action = self._rng.integers(0, 3, self.num_envs)
+        reward = self._rng.normal(size=self.num_envs).astype(np.float32)
+        ending = self._rng.random(self.num_envs) < self._end_share
+        by_crash = self._rng.random(self.num_envs) < 0.5
+        terminated, truncated = np.zeros((2, self.num_envs), bool)
+        frames = np.array([episodes[-1].frames[-1] for episodes in self.episodes])
+        for env, episodes in enumerate(self.episodes):
+            episode = episodes[-1]
+            if episode.end != "running":  # the step between two episodes: its action does nothing
+                reward[env] = 1e6
+                episodes.append(Episode(self.time + 1, [next(self._frame)]))
+                continue
+            episode.actions.append(int(action[env]))
+            episode.rewards.append(float(reward[env]))
+            episode.frames.append(next(self._frame))
+            if ending[env]:
+                terminated[env], truncated[env] = by_crash[env], not by_crash[env]
+                episode.end = "terminated" if by_crash[env] else "truncated"
+        self.replay.add(frames, self._first, action, reward, terminated, truncated)
+        self._first = np.array([episodes[-1].start == self.time + 1 for episodes in self.episodes])
+        self.time += 1
+
+    def transitions(self, n_step: int, stack: int) -> dict[int, tuple]:
+        """Every transition there ever was, by its first frame's number: (time, what a sample must hold)."""
+        return {
+            episode.frames[i]: (episode.start + i, _transition(episode, i, n_step, stack))
+            for episodes in self.episodes
+            for episode in episodes
+            for i in range(len(episode.actions))
+            if episode.end in ("terminated", "truncated") or i + n_step < len(episode.frames)
+        }
+
+
+def _transition(episode: Episode, i: int, n_step: int, stack: int) -> dict:
+    steps = min(n_step, len(episode.actions) - i)
+    ends_here = i + steps == len(episode.actions) and episode.end == "terminated"
+
+    def shown(last: int):
+        if not stack:
+            return episode.frames[last]
+        return [episode.frames[max(0, j)] for j in range(last - stack + 1, last + 1)]
+
+    return {
+        "observation": shown(i),
+        "action": episode.actions[i],
+        "reward": sum(DISCOUNT**k * episode.rewards[i + k] for k in range(steps)),
+        "discount": 0.0 if ends_here else DISCOUNT**steps,
+        "next_observation": shown(i + steps),
+    }
+
+
+def make_replay(slots=40, num_envs=3, stack=4, n_step=1, exponent=0.0, seed=0) -> Replay:
+    rng = np.random.default_rng(seed)
+    return Replay(slots * num_envs, num_envs, (), np.int64, stack, n_step, DISCOUNT, exponent, rng)
+
+
+def first_frames(batch, stack: int) -> np.ndarray:
+    """The numbers of the frames on which the sampled actions were taken."""
+    return batch.observation[:, -1] if stack else batch.observation
+
+
+def assert_as_in_the_world(batch, world: World, n_step: int, stack: int) -> set[int]:
+    """Every sample is a transition of the world; returns their first frames."""
+    known = world.transitions(n_step, stack)
+    frames = first_frames(batch, stack).tolist()
+    assert set(frames) <= set(known), f"{set(frames) - set(known)} start no transition"
+    for name in ("observation", "action", "reward", "discount", "next_observation"):
+        expected = np.array([known[frame][1][name] for frame in frames])
+        np.testing.assert_allclose(getattr(batch, name), expected, rtol=1e-5, atol=1e-6, err_msg=name)
+    return set(frames)
+
+
+@pytest.mark.parametrize("n_step", [1, 5])
+@pytest.mark.parametrize("stack", [4, 0])
+@pytest.mark.parametrize("steps", [25, 39, 40, 41, 150])
+def test_samples_are_the_transitions_that_happened(n_step, stack, steps):
+    slots = 40
+    replay = make_replay(slots, stack=stack, n_step=n_step)
+    world = World(replay, num_envs=3, seed=steps)
+    for _ in range(steps):
+        world.step()
+    sampled = assert_as_in_the_world(replay.sample(3000), world, n_step, stack)
+    # All are there, but for those at the edges: what the cursor is about to overwrite, or has not completed.
+    held = range(max(stack, steps - slots + stack + 1), steps - n_step - 1)
+    due = {frame for frame, (time, _) in world.transitions(n_step, stack).items() if time in held}
+    assert len(due) > 20
+    assert due <= sampled
+
+
+@pytest.mark.parametrize("n_step", [1, 5])
+@pytest.mark.parametrize("stack", [4, 0])
+def test_every_moment_of_a_long_run(n_step, stack):
+    replay = make_replay(slots=15, stack=stack, n_step=n_step)
+    world = World(replay, num_envs=3, seed=5, end_share=0.3)
+    for time in range(120):
+        world.step()
+        if time > 12:
+            assert_as_in_the_world(replay.sample(64), world, n_step, stack)
+
+
+@pytest.mark.parametrize("n_step", [1, 5])
+@pytest.mark.parametrize("stack", [4, 0])
+@pytest.mark.parametrize("broken_at", [[20], [20, 21, 24], [55, 70]])
+def test_nothing_reaches_across_a_break(n_step, stack, broken_at):
+    replay = make_replay(slots=40, stack=stack, n_step=n_step)
+    world = World(replay, num_envs=3, seed=3, end_share=0.1)
+    for time in range(75):
+        if time in broken_at:
+            world.break_off()
+        world.step()
+        if time > 12:
+            assert_as_in_the_world(replay.sample(200), world, n_step, stack)
+
+
+@pytest.mark.parametrize("stack", [4, 0])
+def test_the_action_between_two_episodes_is_never_sampled(stack):
+    replay = make_replay(slots=60, stack=stack, n_step=3)
+    world = World(replay, num_envs=3, seed=8, end_share=0.5)
+    for _ in range(100):
+        world.step()
+    last_frames = {e.frames[-1] for episodes in world.episodes for e in episodes if e.end != "running"}
+    assert len(last_frames) > 50
+    batch = replay.sample(3000)
+    assert not last_frames & set(first_frames(batch, stack).tolist())
+    assert np.abs(batch.reward).max() < 1e3  # the loop's reward for such an action is 1e6 in this world
+
+
+def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not():
+    replay = make_replay(slots=50, num_envs=2, stack=0, n_step=1)
+    for time in range(20):
+        ends = time == 9
+        replay.add(
+            np.array([time, 100 + time]),
+            np.array([time in (0, 11)] * 2),
+            np.zeros(2, int),
+            np.ones(2),
+            terminated=np.array([ends, False]),
+            truncated=np.array([False, ends]),
+        )
+    batch = replay.sample(500)
+    discount = dict(zip(batch.observation.tolist(), batch.discount.tolist(), strict=True))
+    assert discount[9] == 0.0
+    assert discount[109] == pytest.approx(DISCOUNT)
+    assert batch.next_observation[batch.observation == 109][0] == 110  # the episode's own last frame
+    assert 10 not in discount
+    assert 110 not in discount
+
+
+def test_images_are_kept_once_and_stacked_newest_last():
+    replay = Replay(400, 2, (8, 8), np.uint8, 4, 1, 0.99, 0.0, np.random.default_rng(0))
+    for time in range(30):
+        frame = np.full((2, 8, 8), time, np.uint8)
+        nothing = np.zeros(2, bool)
+        replay.add(frame, nothing | (time == 0), np.zeros(2, int), np.zeros(2), nothing, nothing)
+    batch = replay.sample(16)
+    assert batch.observation.shape == batch.next_observation.shape == (16, 8, 8, 4)
+    assert batch.observation.dtype == np.uint8
+    assert (np.diff(batch.observation[:, 0, 0].astype(int), axis=1) == 1).all()
+    assert (batch.next_observation[:, 0, 0, :3] == batch.observation[:, 0, 0, 1:]).all()
+    assert len(replay) == 60
+    assert replay.state()["_frame"].nbytes == 60 * 64  # one byte for each pixel of each frame
+
+
+# --- Priorities ----------------------------------------------------------------------------------------
+
+
+def full_replay(exponent=0.6, steps=50, slots=40) -> tuple[Replay, World]:
+    replay = make_replay(slots, stack=4, n_step=1, exponent=exponent)
+    world = World(replay, num_envs=3, seed=1)
+    for _ in range(steps):
+        world.step()
+    return replay, world
+
+
+def shares(replay: Replay, draws: int = 40_000) -> dict[int, float]:
+    """How often each transition is drawn, by its index."""
+    index, counts = np.unique(replay.sample(draws).index, return_counts=True)
+    return dict(zip(index.tolist(), (counts / draws).tolist(), strict=True))
+
+
+def test_drawn_in_proportion_to_td_errors():
+    replay, _ = full_replay(exponent=0.6)
+    index = np.array(sorted(shares(replay)))
+    error = np.linspace(-5, 5, len(index))
+    replay.update_priorities(index, error)
+    expected = (np.abs(error) + 1e-3) ** 0.6
+    expected /= expected.sum()
+    drawn = shares(replay)
+    np.testing.assert_allclose([drawn.get(i, 0.0) for i in index.tolist()], expected, atol=1e-3)
+
+
+def test_importance_weights_undo_the_preference():
+    replay, _ = full_replay(exponent=0.6)
+    index = np.array(sorted(shares(replay)))
+    replay.update_priorities(index, np.linspace(0.1, 5, len(index)))
+    priority = dict(zip(index.tolist(), (np.linspace(0.1, 5, len(index)) + 1e-3) ** 0.6, strict=True))
+    batch = replay.sample(64, importance_exponent=0.4)
+    drawn = np.array([priority[i] for i in batch.index.tolist()])
+    np.testing.assert_allclose(batch.weight, (drawn.min() / drawn) ** 0.4, rtol=1e-5)
+    assert batch.weight.max() == pytest.approx(1.0)
+    assert (replay.sample(64).weight == 1).all()
+
+
+def test_without_an_exponent_all_are_equally_likely():
+    replay, _ = full_replay(exponent=0.0)
+    index = np.array(sorted(shares(replay)))
+    replay.update_priorities(index, np.linspace(0, 100, len(index)))
+    assert max(shares(replay).values()) < 1.2 / len(index)
+
+
+def test_an_overwritten_transition_loses_its_priority():
+    replay, world = full_replay(exponent=1.0)
+    index = np.array(sorted(shares(replay)))
+    oldest = index[index // 3 == min(set((index // 3).tolist()), key=lambda slot: (slot - world.time) % 40)]
+    replay.update_priorities(oldest, np.full(len(oldest), 1e6))
+    assert set(replay.sample(100).index.tolist()) == set(oldest.tolist())
+    for _ in range(6):
+        world.step()
+    drawn = replay.sample(2000)
+    assert not set(drawn.index.tolist()) & set(oldest.tolist())
+    assert_as_in_the_world(drawn, world, 1, 4)
+    # An answer that comes late must not bring it back.
+    replay.update_priorities(oldest, np.full(len(oldest), 1e9))
+    assert not set(replay.sample(2000).index.tolist()) & set(oldest.tolist())
+
+
+def test_what_is_new_has_the_highest_priority_so_far():
+    replay, world = full_replay(exponent=1.0)
+    index = np.array(sorted(shares(replay)))
+    replay.update_priorities(index, np.ones(len(index)))
+    replay.update_priorities(index[:1], np.array([50.0]))
+    for _ in range(3):
+        world.step()
+    drawn = shares(replay)
+    fresh = [i for i in drawn if i not in set(index.tolist())]
+    assert fresh
+    for i in fresh:
+        assert drawn[i] == pytest.approx(drawn[int(index[0])], rel=0.05)
+
+
+@pytest.mark.parametrize("steps", [17, 90])
+@pytest.mark.parametrize("stack", [4, 0])
+def test_a_restored_replay_goes_on_as_if_nothing_had_happened(steps, stack):
+    def make(seed):
+        return make_replay(slots=40, stack=stack, n_step=3, exponent=0.5, seed=seed)
+
+    original = make(1)
+    world = World(original, num_envs=3, seed=2)
+    for time in range(steps):
+        if time == 10:
+            world.break_off()
+        world.step()
+    batch = original.sample(20)
+    original.update_priorities(batch.index, np.arange(20.0))
+    copy = make(2)
+    copy.restore({name: np.array(array) for name, array in original.state().items()})
+    copy._rng.bit_generator.state = original._rng.bit_generator.state
+    assert len(copy) == len(original)
+    for name, array in original.state().items():
+        np.testing.assert_array_equal(copy.state()[name], array, err_msg=name)
+
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        frame, action, reward = rng.integers(10**6, size=3), rng.integers(3, size=3), rng.normal(size=3)
+        ends = rng.random((3, 3)) < 0.1
+        for replay in (original, copy):
+            replay.add(frame, ends[0], action, reward, ends[1], ends[2] & ~ends[1])
+        batches = [replay.sample(16, 0.4) for replay in (original, copy)]
+        for name in vars(batches[0]):
+            np.testing.assert_array_equal(*(getattr(batch, name) for batch in batches), err_msg=name)
+
+
+# --- The sum tree --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 64, 100])
+def test_sum_tree_equals_a_plain_array(size):
+    tree, plain, rng = SumTree(size), np.zeros(size), np.random.default_rng(size)
+    for _ in range(200):
+        index = rng.integers(0, size, int(rng.integers(1, 20)))
+        priority = rng.random(len(index)) * (rng.random(len(index)) < 0.7)
+        tree.set(index, priority)
+        for i, p in zip(index, priority, strict=True):  # the last of equal indices counts
+            plain[i] = p
+        np.testing.assert_array_equal(tree.get(np.arange(size)), plain)
+        assert tree.total == pytest.approx(plain.sum())
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_sum_tree_draws_in_proportion_and_never_what_is_zero(size):
+    rng = np.random.default_rng(size)
+    priority = rng.random(size) ** 3 * (rng.random(size) < 0.5)
+    priority[size // 2] = 0.5
+    tree = SumTree(size)
+    tree.set(np.arange(size), priority)
+    draws = 200_000
+    counts = np.bincount(tree.sample(rng, draws), minlength=size)
+    expected = draws * priority / priority.sum()
+    # Stratified: a stretch of the total that is k strata long is hit k times, give or take its two ends.
+    assert np.abs(counts - expected).max() <= 2
+    assert (counts[priority == 0] == 0).all()
+
+
+def test_sum_tree_sets_one_priority_for_many():
+    tree = SumTree(10)
+    tree.set(np.array([2, 5, 7]), 3.0)
+    assert tree.total == 9.0
+    tree.set(np.array([5]), 0.0)
+    assert set(tree.sample(np.random.default_rng(0), 500).tolist()) == {2, 7}
