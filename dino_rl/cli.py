@@ -7,6 +7,7 @@ at once and a wrong option is refused before anything starts.
 import argparse
 import math
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -186,6 +187,9 @@ def _add_model(command: argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in ("SIGTERM", "SIGHUP"):  # a terminal that is closed must not leave a browser behind
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
         options = build_parser().parse_args(arguments)
         return options.run(options) or EXIT_DONE

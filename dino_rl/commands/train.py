@@ -73,14 +73,16 @@ def _with_options(settings: RunSettings, options: argparse.Namespace) -> RunSett
 
 @contextmanager
 def _stop_on_signals(trainer: Trainer) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) ends the run after the step at hand; a second one ends it at once."""
+    """The first Ctrl-C (or its like) ends the run after the step at hand; a second one ends it at once."""
 
     def stop(number, frame):
         if trainer.stopped:
             raise KeyboardInterrupt
         trainer.stopped = True
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
