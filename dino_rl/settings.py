@@ -41,12 +41,17 @@ class GameVariation:
     base: GameSettings = GameSettings()
     start_speed: tuple[float, float] = (6.0, 6.0)
     random_start_share: float = 0.0  # share of games that start at a speed drawn from `start_speed`
-    dino_x: tuple[int, int] = (24, 24)
+    dino_x: tuple[int, int] | None = None  # None: the base's
     max_delay_frames: int = 0  # each game draws the weights of its action delays up to this
+    # Cut a game off (truncated, not terminated) after this many frames. A good player never comes back to
+    # the slow speeds by itself, and forgets them.
+    max_frames: int | None = None
 
     def draw(self, rng: np.random.Generator) -> GameSettings:
         """Settings of one game."""
-        changes: dict = {"dino_x": int(rng.integers(self.dino_x[0], self.dino_x[1] + 1))}
+        changes: dict[str, Any] = {}
+        if self.dino_x:
+            changes["dino_x"] = int(rng.integers(self.dino_x[0], self.dino_x[1] + 1))
         if rng.random() < self.random_start_share:
             changes["start_speed"] = float(rng.uniform(*self.start_speed))
         if self.max_delay_frames:
@@ -113,10 +118,12 @@ class EnvSettings:
     variation: GameVariation = GameVariation(
         base=GameSettings(clear_time_ms=300.0, frame_jitter_ms=0.1),
         start_speed=(6.0, 13.0),
-        random_start_share=0.5,
+        random_start_share=0.75,
         dino_x=(0, 50),
         max_delay_frames=2,
+        max_frames=2_400,
     )
+    greedy_max_frames: int | None = 12_000  # of the greedy games; full speed is reached at 7,000
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,14 @@ class Trainer:
         self._validations_done = 0
         self._next_validation = 0.0  # not before this many seconds
         self._learn_debt = 0.0  # transitions that are due to be learned from
-        if state:
-            checkpoint.load(self.run_dir, self.agent, self.replay)
+        if state is not None:
+            self._take_over(state)
+        self._started = time.monotonic()
+        self._open_run_dir()
+
+    def _take_over(self, state: dict):
+        checkpoint.load(self.run_dir, self.agent, self.replay)
+        try:
             self.step, self.episodes = state["step"], state["episodes"]
             self.agent.updates = state["updates"]
             self.best_mean = state["best_mean"]
@@ -102,15 +108,17 @@ class Trainer:
             self._learn_debt = state["learn_debt"]
             for name, rng in self._rngs.items():
                 rng.bit_generator.state = state["random"][name]
-        self._started = time.monotonic()
-        self._open_run_dir()
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"The checkpoint in {self.run_dir} is damaged ({error!r} in state.json): start a new run."
+            ) from error
 
     def _open_run_dir(self):
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             about = {"settings": asdict(self.settings), "versions": versions(self.env.browser_name)}
             (self.run_dir / "run.json").write_text(json.dumps(about, indent=2) + "\n")
-            self._log = RunLog(self.run_dir)
+            self._log = RunLog(self.run_dir, self.step)
         except OSError as error:
             raise RunError(f"Cannot write to the run directory {self.run_dir} ({error.strerror}).") from error
 
@@ -144,7 +152,7 @@ class Trainer:
         num_envs = self.env.num_envs
         greedy = np.arange(num_envs) >= num_envs - self.settings.env.greedy_envs
         lanes = EpisodeStatistics(num_envs, self.agent.num_actions)
-        clock = IntervalStatistics()
+        clock = IntervalStatistics(self.step, self.agent.updates)
         scores: Scores = {False: deque(maxlen=100), True: deque(maxlen=40)}
         returns: deque[float] = deque(maxlen=100)
         checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
@@ -164,6 +172,7 @@ class Trainer:
                     with clock.timed("wait"):
                         next_observations, rewards, terminated, truncated, infos = stepping.result()
                 except BrowserError:
+                    self.save()  # the next browser may not start
                     restarts += 1
                     if restarts > BROWSER_RESTARTS:
                         raise

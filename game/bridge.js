@@ -46,6 +46,7 @@
   // Renders the page (which does not start its game inside a frame by itself) and skips the intro, which
   // waits for a CSS animation that a virtual clock does not move.
   function prepare() {
+    if (lacksRunner()) return Promise.reject(new Error("missing: " + missing()));
     if (window.top !== window) {
       isSubFrame = false;
       document.documentElement.removeAttribute("subframe");
@@ -204,9 +205,13 @@
     return btoa(String.fromCharCode.apply(null, new Uint8Array(buffer)));
   }
 
+  const lacksRunner = () => typeof Runner === "undefined" || !Runner.getInstance;
+  // Whether the page has made its game, or never will: `missing` can tell what it lacks.
+  const settled = () => lacksRunner() || !!runner().tRex;
+
   function missing() {
     const lacks = [];
-    if (typeof Runner === "undefined" || !Runner.getInstance) return ["Runner.getInstance"];
+    if (lacksRunner()) return ["Runner.getInstance"];
     for (const [part, names] of Object.entries(NEEDED)) {
       const object = part ? runner()[part] : runner();
       const absent = names.filter((name) => !object || !(name in object));
@@ -234,7 +239,7 @@
 
   window.DinoBridge = {
     STATE_FIELDS, OBSTACLES, BYTES,
-    prepare, reset, step, hold, missing, numbers,
+    prepare, settled, reset, step, hold, missing, numbers,
     state, picture, canvas, spectate, watchLive, observe, runner,
     draws: () => displayList.draws,
     observation: () => base64(observation()),

@@ -107,11 +107,22 @@ def script_of_actions(seed: int, count: int) -> list[int]:
     return actions[:count]
 
 
+@pytest.fixture
+def unseen_window(monkeypatch):
+    """As if there were a display: what asks for a window gets a browser with one that nobody sees."""
+    from dino_rl.browser import chrome
+
+    monkeypatch.setattr(chrome, "QUIET_ARGUMENTS", (*chrome.QUIET_ARGUMENTS, "--headless=new"))
+    monkeypatch.setenv("DISPLAY", ":0")
+
+
 # --- Models --------------------------------------------------------------------------------------------
 
 
 def write_model(path: Path, shape=(80, 80, 4), num_actions=3, network="compact", **env) -> Path:
     """An untrained model with its card."""
+    import keras
+
     from dino_rl.agents.dqn import q_network
     from dino_rl.results.model import model_card, save_model
     from dino_rl.settings import RunSettings
@@ -122,6 +133,7 @@ def write_model(path: Path, shape=(80, 80, 4), num_actions=3, network="compact",
         env=replace(settings.env, num_actions=num_actions, **env),
         dqn=replace(settings.dqn, network=network),
     )
+    keras.utils.set_random_seed(0)
     network = q_network(settings.dqn, shape, num_actions)
     save_model(path, network, model_card(settings, network, "none"))
     return path
@@ -184,3 +196,15 @@ def files_below(directory: Path) -> dict[str, bytes]:
         str(path.relative_to(directory)): path.read_bytes() if path.is_file() else b""
         for path in sorted(directory.rglob("*"))
     }
+
+
+def project_files() -> list[Path]:
+    """All files of the project: what lies here but environments, runs, caches and what git keeps."""
+    left_out = {"runs", "videos", "build", "dist", "__pycache__"}
+    rooms = [path for path in ROOT.iterdir() if path.name not in left_out and not path.name.startswith(".")]
+    return [
+        path
+        for room in rooms
+        for path in ([room] if room.is_file() else room.rglob("*"))
+        if path.is_file() and not left_out & set(path.parts)
+    ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, script_of_actions
+from conftest import ROOT, project_files, script_of_actions
 
 from dino_rl.browser import Arena, Game
 from dino_rl.browser import chrome as chrome_module
@@ -69,8 +69,7 @@ def play_game(game: Game, seed: int, steps: int = 60) -> list[str]:
 
 def play_arena(arena: Arena, lane: int, seed: int, steps: int = 60) -> list[str]:
     """The same game in a lane of an arena, where other games go on beside it."""
-    others = {i: (1000 + i, GameSettings()) for i in range(arena.num_games) if i != lane}
-    arena.step(resets=others)
+    arena.step(resets={i: (1000 + i, GameSettings()) for i in range(arena.num_games)})
     arena.step([1] * arena.num_games, 30)
     seen = arena.step(resets={lane: (seed, VARIED)})
     rows = [slice(lane, lane + 1)]
@@ -91,7 +90,7 @@ def reference(game) -> list[str]:
 
 
 def test_a_seed_replays_bit_for_bit(game, reference):
-    assert len(set(reference)) > 40  # it is a game, not a standstill
+    assert len(set(reference)) > 30  # it is a game, not a standstill
     # Games between, one of them into the night and past a high score, must leave nothing behind.
     game.restart(5, GameSettings(start_speed=13, clear_time_ms=1e9))
     game.browser.driver.execute_script("DinoBridge.runner().config.invertDistance = 5")
@@ -254,7 +253,8 @@ def test_pause_and_resume(any_game):
         time.sleep(0.3)
     assert any_game.observe().column("distance")[0] == score
     any_game.resume()
-    after = any_game.step(0, 6)
+    for _ in range(2):  # live, the first may be due already
+        after = any_game.step(0, 6)
     assert after.column("paused")[0] == 0
     assert 0 < after.column("distance")[0] - score < 400
 
@@ -311,8 +311,7 @@ def test_a_browser_that_dies_is_an_error_of_one_line(clock, no_new_browsers):
         for process in psutil.Process(game.browser.pid).children(recursive=True):
             process.kill()
         with pytest.raises(BrowserError, match="stopped answering"):
-            for _ in range(5):
-                game.step(0, 4)
+            game.step(0, 4)
     finally:
         game.end()
 
@@ -394,15 +393,6 @@ DISTURB = {
 }
 
 
-def emulate(browser: Browser, width: int, scale: float, scheme: str):
-    browser.cdp(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 400, "deviceScaleFactor": scale, "mobile": False},
-    )
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.cdp("Emulation.setEmulatedMedia", {"features": features})
-
-
 def test_disturbances_change_no_bit(game, reference):
     digests = []
     try:
@@ -411,9 +401,10 @@ def test_disturbances_change_no_bit(game, reference):
         for i, action in enumerate(script_of_actions(11, 60)):
             if i % 6 == 0:
                 game.browser.driver.execute_script(list(DISTURB.values())[i // 6 % 4])
-            if i in (10, 30):
-                emulate(game.browser, *((390, 2.0, "dark") if i == 10 else (1600, 1.5, "light")))
-                time.sleep(0.4)  # the page answers to a resize after 250 ms
+            if i in (10, 20):
+                size = {"width": 390 * (i // 10), "height": 400, "deviceScaleFactor": i / 10, "mobile": False}
+                game.browser.cdp("Emulation.setDeviceMetricsOverride", size)
+                time.sleep(0.4)  # a page answers to a resize after 250 ms
             seen = game.step(action, 4)
             digests.append(digest(seen.pictures, seen.states, game.canvas() if i % 5 == 0 else None))
     finally:
@@ -486,11 +477,13 @@ SCORES = "a live game shows the high score of the games before, in rows that the
 DIFFERENCES = {
     r"time": (CLOCK, lambda v: v > 0),
     r"raqId": (CLOCK, lambda v: v > 0),
+    r"playCount": (CLOCK, lambda v: v > 0),
     r"tRex\.animStartTime": (CLOCK, lambda v: v > 0),
     r"runningTime": (MOVED, lambda v: 0 <= v < 2500),
     r"distanceRan": (MOVED, lambda v: 0 <= v < 1000),
     r"currentSpeed": (MOVED, lambda v: 6 <= v < 6.2),
     r"horizon\.horizonLines\.0\.xPos\.\d": (MOVED, lambda v: -600 <= v <= 600),
+    r"horizon\.horizonLines\.0\.sourceXPos\.\d": (CHANCE, lambda v: v in (2, 602)),
     r"tRex\.(timer|currentFrame)": (MOVED, lambda v: 0 <= v < 1000),
     r"distanceMeter\.(digits|flashTimer|flashIterations).*": (MOVED, lambda v: v >= 0),
     r"horizon\.clouds\..*": (CHANCE, lambda v: True),
@@ -513,6 +506,7 @@ DIFFERENCES = {
 @pytest.mark.parametrize("page", ["live", "untouched"])
 def test_a_lock_step_game_is_the_live_game(game, page, request):
     live = request.getfixturevalue(page)
+    live.browser.driver.execute_script("DinoBridge.runner().config.clearTime = 3000")  # `start` changes it
     live.restart()
     theirs = live.numbers()
     game.restart(1)
@@ -619,23 +613,10 @@ def test_an_arena_names_what_a_page_lacks(own_cache, no_new_browsers):
         Arena(2)
 
 
-def test_no_code_of_chromium_is_in_the_repository(game):
+def test_no_line_of_the_page_is_kept_here(game):
     page = {line.strip() for line in cached_page().read_text(encoding="utf-8").splitlines()}
     page = {line for line in page if len(line) > 40}
     assert len(page) > 1000
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    files = [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
-    assert len(files) > 30
-    copied = []
-    for path in files:
-        text = path.read_bytes().decode("utf-8", errors="replace")
-        lines = {line.strip() for line in text.splitlines()}
-        if lines & page or "data:image/" + "png;base64,i" in text or "data:audio/" + "mpeg" in text:
-            copied.append(str(path))
-    assert not copied
+    texts = {path: path.read_bytes().decode("utf-8", errors="replace") for path in project_files()}
+    assert len(texts) > 30
+    assert [path for path, text in texts.items() if page & {line.strip() for line in text.splitlines()}] == []

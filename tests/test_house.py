@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, project_files
 
-ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "dino_rl").rglob("*.py"))
 
 
@@ -47,18 +47,6 @@ def offenders(folder: str, forbidden: str, allowed_folder: str = "") -> list[str
 def test_imports_run_one_way(folder, forbidden, allowed_folder):
     assert MODULES
     assert offenders(folder, forbidden, allowed_folder) == []
-
-
-def project_files() -> list[Path]:
-    """All files of the project: what lies here but environments, runs, caches and what git keeps."""
-    left_out = {"runs", "videos", "build", "dist", "__pycache__"}
-    rooms = [path for path in ROOT.iterdir() if path.name not in left_out and not path.name.startswith(".")]
-    return [
-        path
-        for room in rooms
-        for path in ([room] if room.is_file() else room.rglob("*"))
-        if path.is_file() and not left_out & set(path.parts)
-    ]
 
 
 def test_nothing_of_chromium_is_kept_here():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import JavascriptException, WebDriverException
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 
@@ -32,6 +32,15 @@ class _Channel(Protocol):
     def close(self): ...
 
 
+@contextlib.contextmanager
+def _answering(*gone: type[Exception]):
+    """A browser that is gone is the user's affair."""
+    try:
+        yield
+    except gone as error:
+        raise BrowserError("The browser stopped answering.") from error
+
+
 class _SocketChannel:
     """Requests and binary answers through a WebSocket on loopback that the page opens to us."""
 
@@ -52,13 +61,12 @@ class _SocketChannel:
         self._connection = connections.get(timeout=10)
 
     def send(self, request: dict):
-        self._connection.send(json.dumps(request))
+        with _answering(ConnectionClosed):
+            self._connection.send(json.dumps(request))
 
     def receive(self) -> bytes:
-        try:
+        with _answering(ConnectionClosed, TimeoutError):
             answer = self._connection.recv(timeout=ANSWER_TIMEOUT_S)
-        except (ConnectionClosed, TimeoutError) as error:
-            raise BrowserError("The browser stopped answering.") from error
         if isinstance(answer, str):
             raise RuntimeError(json.loads(answer)["error"])
         return answer
@@ -88,6 +96,8 @@ class _ScriptChannel:
             return btoa(text);"""
         try:
             return base64.b64decode(self._driver.execute_script(script, self._request))
+        except JavascriptException:
+            raise
         except WebDriverException as error:
             raise BrowserError("The browser stopped answering.") from error
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import queue
 import re
 import shutil
-import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -31,7 +32,7 @@ BROWSER_PATHS = (  # macOS and Windows do not put browsers on PATH
     r"C:\Program Files (x86)\Google\Chrome\Application\chrome.exe",
 )
 INSTALL_HINT = "install one (Debian, Ubuntu: apt-get install chromium chromium-driver)"
-DOWNLOAD_TIMEOUT_S = 20
+DOWNLOAD_TIMEOUT_S = 60
 
 QUIET_ARGUMENTS = (
     "--disable-background-networking",
@@ -91,17 +92,25 @@ def version_of(program: str) -> str:
 
 def download_driver() -> str:
     """chromedriver by webdriver-manager, for who has a browser and no driver."""
-    hint = f"No chromedriver found, and downloading one failed: {INSTALL_HINT}, or set SE_CHROMEDRIVER."
     from webdriver_manager.chrome import ChromeDriverManager
 
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)  # webdriver-manager sets none: a dead network would hang
-    try:
-        return ChromeDriverManager().install()
-    except Exception as error:  # any failure of a third-party download has this one remedy
-        raise BrowserError(hint) from error
-    finally:
-        socket.setdefaulttimeout(before)
+    # In a thread that can be left behind: webdriver-manager waits for a dead network without end.
+    result: queue.Queue[str | None] = queue.Queue()
+
+    def download():
+        try:
+            result.put(ChromeDriverManager().install())
+        except Exception:  # noqa: BLE001 - whatever a third-party download fails of has this one remedy
+            result.put(None)
+
+    threading.Thread(target=download, daemon=True).start()
+    with contextlib.suppress(queue.Empty):
+        driver = result.get(timeout=DOWNLOAD_TIMEOUT_S)
+        if driver:
+            return driver
+    raise BrowserError(
+        f"No chromedriver found, and downloading one failed: {INSTALL_HINT}, or set SE_CHROMEDRIVER."
+    )
 
 
 def has_display() -> bool:
@@ -206,7 +215,8 @@ def _start_failure(error: WebDriverException, binary: str, driver: str, headless
             f"Browser {browser_version or binary} and driver {driver_version or driver} do not fit: "
             "install the driver of the browser's version, or set SE_CHROMEDRIVER."
         )
-    if not headless and ("display" in str(error.msg).lower() or "DevToolsActivePort" in str(error.msg)):
+    # With a window, a browser that starts and is gone at once has found no display to open it on.
+    if not headless and ("instance exited" in str(error.msg) or "DevToolsActivePort" in str(error.msg)):
         return "The browser could not open a window on the display: check DISPLAY, or use --headless."
     first_line = (error.msg or "no reason given").strip().splitlines()[0]
     return f"{binary} did not start: {first_line}"

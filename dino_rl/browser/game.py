@@ -217,7 +217,7 @@ class Game:
     def _first_live_start(self) -> str | None:
         """Press up once and wait for the intro to end; return what the page lacks, if anything."""
         self._line = DevTools(self.browser)
-        self._wait_until("typeof Runner !== 'undefined' && !!Runner.getInstance().tRex")
+        self._wait_until("DinoBridge.settled()")
         lacks = self._script("return DinoBridge.missing()")
         if lacks:
             return "missing: " + ", ".join(lacks)

@@ -16,6 +16,7 @@ def make_training_env(settings: EnvSettings, watch: bool = False) -> DinoVectorE
         base=settings.variation.base,
         dino_x=settings.variation.dino_x,
         max_delay_frames=settings.variation.max_delay_frames,
+        max_frames=settings.greedy_max_frames,
     )
     varied = settings.num_envs - settings.greedy_envs
     return DinoVectorEnv(

@@ -42,7 +42,8 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
     The game after its intro: no obstacle for the first three seconds.
 
     ## Episode End
-    Terminated at the crash; truncated when the score reaches `max_score`.
+    Terminated at the crash; truncated when the score reaches `max_score`, or after the `max_frames` of its
+    `GameVariation`.
 
     ## Info
     `score` (from the distance), `speed`, `seed`, and for statistics `obstacle`, `obstacle_size`,
@@ -69,6 +70,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         "render_fps": 15,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
+    closed = True  # nothing to close until the browser runs
 
     def __init__(
         self,
@@ -97,12 +99,10 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         self.single_action_space = gymnasium.spaces.Discrete(num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        if isinstance(game, GameSettings):
-            self._games: list[GameSettings | GameVariation] = [game] * num_envs
-        elif isinstance(game, GameVariation):
-            self._games = [game] * num_envs
-        else:
-            self._games = list(game)
+        games = [game] * num_envs if isinstance(game, GameSettings | GameVariation) else game
+        self._games = [_as_variation(each) for each in games]
+        # None becomes NaN, which compares false: no limit.
+        self._max_frames = np.array([each.max_frames for each in self._games], float)
         self._step_reward, self._crash_reward = REWARDS[reward]
         self._autoreset = autoreset_mode == AutoresetMode.NEXT_STEP
         self._stacks = np.zeros((num_envs, SIZE, SIZE, stack_size), np.uint8)
@@ -111,6 +111,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         if headless is None:
             headless = render_mode != "human"
         self.arena = Arena(num_envs, headless)
+        self.closed = False
 
     @property
     def browser_name(self) -> str:
@@ -132,6 +133,8 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
             seeds: list[int | None] = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
         else:
             seeds = list(seed)
+            # What is drawn from here on follows from the seeds given.
+            super().reset(seed=next((one for one in seeds if one is not None), None))
         mask = np.ones(self.num_envs, bool)
         if options and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"], bool)
@@ -152,9 +155,10 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         terminated = observation.crashed & ~over
         rewards = np.where(terminated, self._crash_reward, self._step_reward)
         rewards[fresh | over] = 0.0
-        truncated = np.zeros(self.num_envs, bool)
+        cut = observation.column("frames") >= self._max_frames
         if self.max_score is not None:
-            truncated = (observation.scores >= self.max_score) & ~terminated & ~over
+            cut |= observation.scores >= self.max_score
+        truncated = cut & ~terminated & ~over & ~fresh
         self._ended = terminated | truncated | over
         self._restack(observation.pictures, fresh)
         return self._stacks.copy(), rewards, terminated, truncated, self._info(observation)
@@ -171,10 +175,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
     def _draw_game(self, game: int, seed: int | None) -> tuple[int, GameSettings]:
         if seed is None:
             seed = int(self.np_random.integers(DRAWN_SEEDS_FROM, 2**32))
-        settings = self._games[game]
-        if isinstance(settings, GameVariation):
-            settings = settings.draw(self.np_random)
-        return seed, settings
+        return seed, self._games[game].draw(self.np_random)
 
     def _restack(self, pictures: np.ndarray, fresh: np.ndarray):
         self._stacks[..., :-1] = self._stacks[..., 1:]
@@ -244,7 +245,7 @@ class DinoEnv(gymnasium.Env):
         self.metadata = {**self.metadata, "render_fps": round(60 / decision_interval_frames)}
         self.observation_space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, stack_size), np.uint8)
         self.action_space = gymnasium.spaces.Discrete(num_actions)
-        self._settings = game
+        self._game_settings = _as_variation(game)
         self._step_reward, self._crash_reward = REWARDS[reward]
         self._stack = np.zeros(self.observation_space.shape, np.uint8)
         self.score = 0
@@ -258,9 +259,7 @@ class DinoEnv(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Restart the game; a given seed is the game's own."""
         super().reset(seed=seed)
-        settings = self._settings
-        if isinstance(settings, GameVariation):
-            settings = settings.draw(self.np_random)
+        settings = self._game_settings.draw(self.np_random)
         if seed is None:
             seed = int(self.np_random.integers(DRAWN_SEEDS_FROM, 2**32))
         observation = self.game.restart(seed, settings)
@@ -293,6 +292,10 @@ class DinoEnv(gymnasium.Env):
     def close(self):
         """Stop the browser."""
         self.game.end()
+
+
+def _as_variation(game: GameSettings | GameVariation) -> GameVariation:
+    return game if isinstance(game, GameVariation) else GameVariation(base=game)
 
 
 def _check_options(reward: str, num_actions: int, *at_least_one: int):

@@ -51,14 +51,21 @@ class Table:
     Args:
         path: the file.
         columns: its columns, in order.
+        step: where the run stands; rows of later steps (of a run that was killed) are dropped.
     """
 
-    def __init__(self, path: Path, columns: tuple[str, ...]):
-        fresh = not path.exists()
-        self._file = path.open("a", newline="", encoding="utf-8")
+    def __init__(self, path: Path, columns: tuple[str, ...], step: int = 0):
+        kept = []
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                kept = [row for row in csv.DictReader(file) if _is_whole(row) and int(row["step"]) <= step]
+        part = path.with_suffix(".part")
+        self._file = part.open("w", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, columns)
-        if fresh:
-            self._writer.writeheader()
+        self._writer.writeheader()
+        self._writer.writerows(kept)
+        self._file.flush()
+        part.replace(path)
 
     def add(self, row: dict):
         """Write one row; floats to six digits."""
@@ -69,6 +76,10 @@ class Table:
 
     def close(self):
         self._file.close()
+
+
+def _is_whole(row: dict) -> bool:
+    return None not in row and None not in row.values()
 
 
 def read_table(path: Path) -> dict[str, list[float]]:
@@ -88,12 +99,13 @@ class RunLog:
 
     Args:
         run_dir: where they lie.
+        step: where the run stands.
     """
 
-    def __init__(self, run_dir: Path):
-        self.episodes = Table(run_dir / "episodes.csv", EPISODE_COLUMNS)
-        self.intervals = Table(run_dir / "intervals.csv", INTERVAL_COLUMNS)
-        self.validations = Table(run_dir / "validations.csv", VALIDATION_COLUMNS)
+    def __init__(self, run_dir: Path, step: int = 0):
+        self.episodes = Table(run_dir / "episodes.csv", EPISODE_COLUMNS, step)
+        self.intervals = Table(run_dir / "intervals.csv", INTERVAL_COLUMNS, step)
+        self.validations = Table(run_dir / "validations.csv", VALIDATION_COLUMNS, step)
 
     def close(self):
         for table in (self.episodes, self.intervals, self.validations):

@@ -44,11 +44,15 @@ class EpisodeStatistics:
 
 
 class IntervalStatistics:
-    """Where the time goes, and what was learned, since the last report."""
+    """Where the time goes, and what was learned, since the last report.
 
-    def __init__(self):
+    Args:
+        step, updates: where the run stands now; a resumed one begins above zero.
+    """
+
+    def __init__(self, step: int, updates: int):
         self._spent = {"learn": 0.0, "wait": 0.0}
-        self._step = self._updates = None
+        self._step, self._updates = step, updates
         self._begin()
 
     def _begin(self):
@@ -70,8 +74,8 @@ class IntervalStatistics:
     def report(self, step: int, updates: int) -> dict:
         elapsed = self.since_report
         row = {
-            "steps_per_s": (step - (self._step or 0)) / elapsed,
-            "updates_per_s": (updates - (self._updates or 0)) / elapsed,
+            "steps_per_s": (step - self._step) / elapsed,
+            "updates_per_s": (updates - self._updates) / elapsed,
             "env_wait_share": self._spent["wait"] / elapsed,
             "learn_share": self._spent["learn"] / elapsed,
         }

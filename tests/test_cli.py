@@ -1,0 +1,274 @@
+"""The command line: help that answers at once, and everything that a user can get wrong."""
+
+import json
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, files_below, write_model
+
+from dino_rl.browser import chrome
+from dino_rl.cli import build_parser
+from dino_rl.errors import EXIT_USER
+
+COMMANDS = ("train", "play", "evaluate", "replay", "benchmark", "plot")
+
+
+def refused(result: tuple[int, str, str], *words: str):
+    """Exit code 2, one line that names the thing and the remedy, no traceback."""
+    code, _, err = result
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert code == EXIT_USER, err
+    assert len(lines) == 1, err
+    assert lines[0].startswith("dino-rl: ")
+    assert "Traceback" not in err
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_explains_every_option(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        build_parser().parse_args([*name.split(), "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage:" in text
+    assert "COMMAND" in text or len(text.splitlines()) > 4
+
+
+def test_help_imports_nothing_heavy():
+    """`--help` answers at once: neither TensorFlow nor the browser is loaded for it."""
+    code = (
+        "import sys; from dino_rl.cli import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'tensorflow', 'keras', 'selenium', 'gymnasium', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+# --- Words and numbers ---------------------------------------------------------------------------------
+
+WRONG_WORDS = {
+    "no command": ((), "COMMAND"),
+    "unknown command": (("frobnicate",), "frobnicate"),
+    "unknown option": (("train", "--frobnicate"), "--frobnicate"),
+    "unknown environment": (("train", "--env", "Nope-v0", "--steps", "5"), "Nope-v0"),
+    "unknown preset": (("train", "--preset", "nope"), "nope"),
+    "unknown algorithm": (("train", "--algo", "nope"), "nope"),
+    "steps negative": (("train", "--steps", "-3"), "-3"),
+    "steps zero": (("train", "--steps", "0"), "--steps"),
+    "steps no number": (("train", "--steps", "many"), "many"),
+    "steps a fraction": (("train", "--steps", "1.5"), "1.5"),
+    "minutes zero": (("train", "--minutes", "0"), "--minutes"),
+    "minutes infinite": (("train", "--minutes", "inf"), "inf"),
+    "minutes no number": (("train", "--minutes", "nan"), "nan"),
+    "environments zero": (("train", "--num-envs", "0"), "--num-envs"),
+    "seed negative": (("train", "--seed", "-1"), "-1"),
+    "no model named": (("play",), "--model"),
+    "games zero": (("evaluate", "--model", "x.h5", "--games", "0"), "--games"),
+    "cap negative": (("evaluate", "--model", "x.h5", "--max-score", "-5"), "-5"),
+    "unknown clock": (("play", "--model", "x.h5", "--clock", "sundial"), "sundial"),
+    "unknown page": (("play", "--model", "x.h5", "--url", "https://example.org"), "example.org"),
+    "chrome://dino in lock-step": (
+        ("evaluate", "--model", "x.h5", "--clock", "lockstep", "--url", "chrome://dino"),
+        "--clock live",
+    ),
+    "seeds of training": (("evaluate", "--model", "x.h5", "--seed", 2**31), "--seed"),
+    "replay of nothing": (("replay", "missing.json"), "missing.json"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_WORDS)
+def test_wrong_words_and_numbers(case, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, word = WRONG_WORDS[case]
+    refused(cli(*arguments), word)
+    assert files_below(tmp_path) == {}
+
+
+# --- Models --------------------------------------------------------------------------------------------
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def without_card(path):
+    path.with_suffix(".json").unlink()
+
+
+def with_card(text):
+    return lambda path: path.with_suffix(".json").write_text(text)
+
+
+def random_bytes_behind_the_magic(path):
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 40)
+
+
+DAMAGE = {
+    "missing": (lambda path: path.unlink(), "train one"),
+    "a directory": (lambda path: (path.unlink(), path.mkdir()), "not a file"),
+    "empty": (lambda path: path.write_bytes(b""), "not a Keras .h5 model"),
+    "text": (lambda path: path.write_text("hello"), "not a Keras .h5 model"),
+    "cut": (cut, "damaged"),
+    "random": (random_bytes_behind_the_magic, "damaged"),
+    "no card": (without_card, "card"),
+    "card no JSON": (with_card("{"), "not a model card"),
+    "card of something else": (with_card('{"a": 1}'), "not a model card"),
+    "card a list": (with_card("[]"), "not a model card"),
+}
+
+
+@pytest.mark.parametrize("name", ["evaluate", "play"])
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_model_that_is_none(case, name, cli, model_file, tmp_path):
+    path = tmp_path / "model.h5"
+    shutil.copy(model_file, path)
+    shutil.copy(model_file.with_suffix(".json"), path.with_suffix(".json"))
+    damage, word = DAMAGE[case]
+    damage(path)
+    before = files_below(tmp_path)
+    refused(cli(name, "--model", path, "--games", 1), str(path.with_suffix("")), word)
+    assert files_below(tmp_path) == before
+
+
+def test_a_model_of_other_weights_than_its_card(cli, model_file, tmp_path):
+    path = write_model(tmp_path / "other.h5", network="nature")
+    shutil.copy(model_file.with_suffix(".json"), path.with_suffix(".json"))
+    refused(cli("evaluate", "--model", path, "--games", 1), "other.h5")
+
+
+@pytest.mark.browser
+def test_a_model_for_other_observations(cli, tmp_path):
+    """Its card says four pictures; its network takes two."""
+    path = write_model(tmp_path / "two.h5", shape=(80, 80, 2))
+    refused(cli("evaluate", "--model", path, "--games", 1), "two.h5", "(80, 80, 2)", "(80, 80, 4)")
+
+
+def test_a_model_for_another_environment(cli, model_file):
+    refused(cli("evaluate", "--model", model_file, "--env", "CartPole-v1"), "CartPole-v1")
+
+
+def test_a_stranger_s_lambda_is_refused_and_never_run(cli, model_file, tmp_path):
+    import keras
+
+    marker = tmp_path / "it-ran"
+    path = tmp_path / "evil.h5"
+    inputs = keras.Input((80, 80, 4))
+    run_code = keras.layers.Lambda(
+        lambda x, where=str(marker): (__import__("pathlib").Path(where).write_text("!"), x)[1],
+        output_shape=(80, 80, 4),
+    )
+    outputs = keras.layers.Dense(3)(keras.layers.Flatten()(run_code(inputs)))
+    keras.Model(inputs, outputs).save(path, include_optimizer=False)
+    marker.unlink(missing_ok=True)  # building the model ran it once, here
+    shutil.copy(model_file.with_suffix(".json"), path.with_suffix(".json"))
+    refused(cli("evaluate", "--model", path, "--games", 1), "evil.h5", "Lambda")
+    assert not marker.exists()
+
+
+# --- Places --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_a_run_directory_that_cannot_be_written(cli, tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    refused(cli("train", "--steps", 50, "--run-dir", tmp_path / "file" / "run"), str(tmp_path / "file"))
+    assert files_below(tmp_path) == {"file": b"not a directory"}
+
+
+def test_a_run_directory_that_holds_a_run(cli, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    refused(cli("train", "--steps", 50, "--run-dir", tmp_path), "--resume")
+    assert files_below(tmp_path) == {"run.json": b"{}"}
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", '{"settings": {"no": 1}}'])
+def test_resuming_what_is_no_run(text, cli, tmp_path):
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    before = files_below(tmp_path)
+    refused(cli("train", "--resume", tmp_path), str(tmp_path), "not a run directory")
+    assert files_below(tmp_path) == before
+
+
+def test_drawing_what_is_no_run(cli, tmp_path):
+    refused(cli("plot", tmp_path), str(tmp_path))
+    assert files_below(tmp_path) == {}
+
+
+@pytest.mark.parametrize("option", ["--json", "--save-replays"])
+def test_a_result_that_cannot_be_written(option, cli, model_file, tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    refused(cli("evaluate", "--model", model_file, option, tmp_path / "file" / "x"), "file")
+
+
+@pytest.mark.parametrize("name", ["film.avi", "file/film.mp4"])
+def test_a_film_that_cannot_be_written(name, cli, model_file, tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    refused(cli("play", "--model", model_file, "--record", tmp_path / name), "film")
+
+
+def test_a_kept_game_that_is_none(cli, tmp_path):
+    for text in ("", "[]", "{}", json.dumps({"format": "dino-rl game 1", "actions": "?"})):
+        path = tmp_path / "game.json"
+        path.write_text(text)
+        refused(cli("replay", path), "game.json")
+
+
+# --- Browser, driver, display, network -----------------------------------------------------------------
+
+EVALUATE = ("evaluate", "--games", 1, "--max-score", 20, "--model")
+
+
+def test_no_browser(cli, model_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused(cli(*EVALUATE, model_file), "No Chrome or Chromium", "install")
+
+
+@pytest.mark.parametrize("name", ["CHROME_BINARY", "SE_CHROMEDRIVER"])
+def test_a_program_named_wrongly(name, cli, model_file, tmp_path, monkeypatch):
+    monkeypatch.setenv(name, str(tmp_path / "nothing"))
+    refused(cli(*EVALUATE, model_file), name)
+
+
+def test_no_driver_and_a_network_that_swallows_everything(cli, model_file, tmp_path, monkeypatch):
+    """A proxy that takes connections and never answers: the download is given up."""
+    monkeypatch.setattr(chrome, "DOWNLOAD_TIMEOUT_S", 3)
+    monkeypatch.setenv("CHROME_BINARY", chrome.find_browser())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{hole.getsockname()[1]}")
+        refused(cli(*EVALUATE, model_file), "No chromedriver", "install")
+
+
+@pytest.mark.browser
+def test_a_driver_of_another_version(cli, model_file, tmp_path, monkeypatch, no_new_browsers):
+    """The one stand-in of the suite: no second version of the driver is at hand."""
+    driver = tmp_path / "chromedriver"
+    driver.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "ChromeDriver 99.0.1" && exit 0\nexit 1\n')
+    driver.chmod(driver.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("SE_CHROMEDRIVER", str(driver))
+    refused(cli(*EVALUATE, model_file), "99.0.1", "do not fit")
+
+
+@pytest.mark.browser
+def test_a_display_that_is_not_there(cli, model_file, monkeypatch, no_new_browsers):
+    monkeypatch.setenv("DISPLAY", ":77")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    refused(cli("play", "--model", model_file, "--games", 1), "DISPLAY", "--headless")
+
+
+@pytest.mark.browser
+def test_watching_without_a_display(cli, tmp_path, monkeypatch, no_new_browsers):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    refused(cli("train", "--watch", "--steps", 50, "--run-dir", tmp_path / "run"), "display")
+    assert files_below(tmp_path) == {}

@@ -1,0 +1,275 @@
+"""Playing without learning: the loop on a game made of numbers, the command on the real one."""
+
+import itertools
+import json
+import subprocess
+
+import gymnasium
+import imageio_ffmpeg
+import numpy as np
+import psutil
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from conftest import browser_processes
+from dino_rl.evaluate import Game, play_games
+from dino_rl.results.replays import Replay
+from dino_rl.settings import GameSettings
+
+
+class Numbers(gymnasium.vector.VectorEnv):
+    """Games that follow from their seeds. A seed's game lasts `length(seed)` steps, each worth its action."""
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012
+
+    def __init__(self, num_envs: int):
+        self.num_envs = num_envs
+        self.seeds = np.zeros(num_envs, int)
+        self.lengths = np.zeros(num_envs, int)
+        self.over = np.ones(num_envs, bool)
+        self.started: list[int] = []
+
+    @staticmethod
+    def length(seed: int) -> int:
+        return 2 + 7 * seed % 5
+
+    def reset(self, *, seed=None, options=None):
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        assert self.over[mask].all(), "a running game was reset"
+        assert len(seed) == self.num_envs
+        for lane in np.flatnonzero(mask):
+            self.seeds[lane], self.lengths[lane], self.over[lane] = seed[lane], 0, False
+            self.started.append(int(seed[lane]))
+        return self.seeds.copy(), self._info()
+
+    def step(self, actions):
+        assert not self.over.any(), "a game that is over was stepped"
+        self.lengths += 1
+        self.over = self.lengths >= [self.length(seed) for seed in self.seeds]
+        capped = self.over & (self.seeds % 4 == 0)
+        rewards = np.asarray(actions, float)
+        return self.seeds.copy(), rewards, self.over & ~capped, capped, self._info()
+
+    def _info(self) -> dict:
+        everyone = np.ones(self.num_envs, bool)
+        return {"score": 10.0 * self.seeds + self.lengths, "_score": everyone}
+
+
+def by_seed(observations: np.ndarray) -> np.ndarray:
+    """A policy that shows which game it was asked about."""
+    return observations % 3
+
+
+def expected_game(seed: int) -> Game:
+    length, action = Numbers.length(seed), seed % 3
+    return Game(
+        seed=seed,
+        score=10.0 * seed + length,
+        episode_return=float(length * action),
+        length=length,
+        capped=seed % 4 == 0,
+        info={"score": 10.0 * seed + length},
+        actions=[action] * length,
+    )
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 10, 17])
+@pytest.mark.parametrize("seeds", [range(10), [31, 7, 100, 4, 12]])
+def test_each_seed_is_played_once(lanes, seeds):
+    env, ended = Numbers(lanes), []
+    evaluation = play_games(env, by_seed, seeds, on_game=ended.append)
+    assert evaluation.games == [expected_game(seed) for seed in sorted(seeds)]
+    assert sorted(game.seed for game in ended) == sorted(seeds)
+    assert set(seeds) <= set(env.started)
+
+
+def test_lanes_without_a_seed_count_for_nothing():
+    env = Numbers(5)
+    evaluation = play_games(env, by_seed, [3, 8])
+    assert [game.seed for game in evaluation.games] == [3, 8]
+
+
+def test_endless_seeds_are_taken_as_they_are_needed():
+    class Enough(Exception):
+        pass
+
+    ended = []
+
+    def stop_after_six(game: Game):
+        ended.append(game)
+        if len(ended) == 6:
+            raise Enough
+
+    seeds = itertools.count(50)
+    with pytest.raises(Enough):
+        play_games(Numbers(2), by_seed, seeds, on_game=stop_after_six)
+    assert ended == sorted((expected_game(game.seed) for game in ended), key=ended.index)
+    assert next(seeds) <= 50 + 6 + 2
+
+
+def test_statistics_of_games():
+    summary = play_games(Numbers(4), by_seed, range(9)).summary()
+    scores = [expected_game(seed).score for seed in range(9)]
+    assert summary["scores"] == scores
+    assert summary["seeds"] == list(range(9))
+    assert summary["games"] == 9
+    assert summary["capped"] == 3
+    for name in ("mean", "median", "max", "min", "std"):
+        assert summary[name] == pytest.approx(getattr(np, name)(scores))
+
+
+# --- The command, on the real game -----------------------------------------------------------------------
+
+CONTRACT = {
+    *("scores", "mean", "median", "max", "min", "std", "capped", "games"),
+    *("seed", "clock", "browser", "decision_interval_frames"),
+}
+
+
+@pytest.fixture(scope="module")
+def evaluated(model_file, tmp_path_factory):
+    """One evaluation of four games in three lanes: its JSON, and the directory of its games."""
+    from dino_rl.cli import main
+
+    directory = tmp_path_factory.mktemp("evaluated")
+    arguments = ("--games", "4", "--num-envs", "3", "--seed", "7", "--max-score", "60")
+    outputs = ("--json", str(directory / "e.json"), "--save-replays", str(directory / "games"))
+    assert main(["evaluate", "--model", str(model_file), *arguments, *outputs]) == 0
+    return json.loads((directory / "e.json").read_text()), directory / "games"
+
+
+@pytest.mark.browser
+def test_evaluate_writes_what_it_promises(evaluated):
+    result, _ = evaluated
+    assert result.keys() >= CONTRACT
+    assert result["games"] == len(result["scores"]) == 4
+    assert result["seeds"] == [7, 8, 9, 10]
+    assert result["seed"] == 7
+    assert result["clock"] == "lockstep"
+    assert result["decision_interval_frames"] == 4
+    assert result["browser"].startswith("chrome")
+    assert all(20 <= score <= 63 for score in result["scores"])
+    assert result["capped"] == sum(score >= 60 for score in result["scores"])
+    assert result["mean"] == pytest.approx(np.mean(result["scores"]))
+    assert len(result["deaths"]) == 4 - result["capped"]
+
+
+@pytest.mark.browser
+def test_evaluating_again_gives_the_same_scores(evaluated, model_file, cli, tmp_path):
+    result, _ = evaluated
+    arguments = ("--games", 4, "--num-envs", 2, "--seed", 7, "--max-score", 60, "--json", tmp_path / "e.json")
+    code, out, err = cli("evaluate", "--model", model_file, *arguments)
+    assert (code, err) == (0, "")
+    again = json.loads((tmp_path / "e.json").read_text())
+    assert again["scores"] == result["scores"]
+    assert "mean" in out
+
+
+@pytest.mark.browser
+def test_a_kept_game_happens_again(evaluated, cli, tmp_path):
+    result, directory = evaluated
+    paths = sorted(directory.iterdir())
+    assert len(paths) == 4
+    kept = Replay.load(paths[-1])
+    assert kept.score == max(result["scores"])
+    assert kept.settings == GameSettings()
+    assert paths[-1].stat().st_size < 2000
+    film = tmp_path / "film.mp4"
+    code, out, _ = cli("replay", paths[-1], "--headless", "--fast", "--record", film)
+    assert code == 0
+    assert f"Score {kept.score}, as recorded" in out
+    assert frames_of(film) == pytest.approx(4 * len(kept.actions), abs=4)
+    wrong = json.loads(paths[-1].read_text())
+    wrong["score"] += 1
+    (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+    code, out, _ = cli("replay", tmp_path / "wrong.json", "--headless")
+    assert code == 1
+    assert f"but {kept.score + 1} was recorded" in out
+
+
+def frames_of(film) -> int:
+    """Frames that a player finds in a film, which must be H.264 in yuv420p, of even sizes."""
+    described = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(film), "-f", "null", "-"], capture_output=True, text=True
+    ).stderr
+    assert "h264" in described
+    assert "yuv420p" in described
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(film))
+    assert seconds > 0
+    return frames
+
+
+@pytest.mark.browser
+def test_constant_speed_meets_no_birds_and_keeps_its_speed(model_file, cli, tmp_path):
+    path = tmp_path / "e.json"
+    arguments = ("--constant-speed", "--games", 2, "--max-score", 60, "--json", path)
+    assert cli("evaluate", "--model", model_file, *arguments)[0] == 0
+    result = json.loads(path.read_text())
+    assert result["constant_speed"] is True
+    assert {death["speed"] for death in result["deaths"]} <= {"6-7"}
+
+
+@pytest.mark.browser
+def test_the_untouched_page_is_played_live(model_file, cli, tmp_path, no_new_browsers):
+    path = tmp_path / "live.json"
+    arguments = ("--clock", "live", "--url", "chrome://dino", "--games", 1, "--max-score", 60, "--json", path)
+    code, _, err = cli("evaluate", "--model", model_file, *arguments)
+    assert (code, err) == (0, "")
+    result = json.loads(path.read_text())
+    assert result.keys() >= CONTRACT
+    assert result["clock"] == "live"
+    assert result["url"] == "chrome://dino"
+    assert 20 <= result["scores"][0] <= 70
+
+
+@pytest.mark.browser
+def test_play_without_a_display_says_so_and_films(model_file, cli, tmp_path, monkeypatch, no_new_browsers):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    film = tmp_path / "film.mp4"
+    arguments = ("--clock", "lockstep", "--games", 1, "--max-score", 30, "--overlay", "--record", film)
+    code, out, err = cli("play", "--model", model_file, *arguments)
+    assert (code, err) == (0, "")
+    assert "no display" in out
+    assert "30" in out or "crashed at" in out
+    assert frames_of(film) > 60
+
+
+@pytest.mark.browser
+def test_closing_the_window_ends_play_cleanly(model_file, cli, monkeypatch, unseen_window, no_new_browsers):
+    from dino_rl.browser import Game as PlayedGame
+
+    steps = itertools.count()
+    step = PlayedGame.step
+
+    def close_after_ten(game, action, frames):
+        if next(steps) == 10:
+            game.browser.driver.close()  # the window, as by its button
+        return step(game, action, frames)
+
+    monkeypatch.setattr(PlayedGame, "step", close_after_ten)
+    code, out, err = cli("play", "--model", model_file, "--clock", "live")
+    assert (code, err) == (0, "")
+    assert "window was closed" in out
+    assert next(steps) >= 11
+
+
+@pytest.mark.browser
+def test_a_browser_that_dies_ends_an_evaluation_in_one_line(model_file, cli, monkeypatch, no_new_browsers):
+    from dino_rl.browser import Arena
+
+    steps = itertools.count()
+    step = Arena.step
+
+    def kill_after_ten(arena, *arguments, **named):
+        if next(steps) == 10:
+            for process in psutil.Process(arena.browser.pid).children(recursive=True):
+                process.kill()
+        return step(arena, *arguments, **named)
+
+    monkeypatch.setattr(Arena, "step", kill_after_ten)
+    before = len(browser_processes())
+    code, _, err = cli("evaluate", "--model", model_file, "--games", 2)
+    assert code == 2
+    assert err.strip().splitlines() == ["dino-rl: The browser stopped answering."]
+    assert len(browser_processes()) <= before
