@@ -1,7 +1,8 @@
 """Every setting, and every default, in one place: the game's, the agent's, the run's."""
 
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -191,7 +192,7 @@ def from_dict(cls: type, data: dict[str, Any]) -> Any:
     """A (nested) settings dataclass from plain data, as `dataclasses.asdict` or JSON gives it.
 
     Raises:
-        TypeError: a field that the dataclass does not have.
+        TypeError: a field that the dataclass does not have, or a value of another type.
     """
     hints = get_type_hints(cls)
     values = {}
@@ -201,5 +202,18 @@ def from_dict(cls: type, data: dict[str, Any]) -> Any:
             value = from_dict(hint, value)
         elif isinstance(value, list):
             value = tuple(value)
+        if name in hints and not _fits(value, hints[name]):
+            raise TypeError(f"{name} is {value!r}")
         values[name] = value
     return cls(**values)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type; a whole number does for any number."""
+    if get_origin(hint) is UnionType:
+        return any(_fits(value, one) for one in get_args(hint))
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, hint)

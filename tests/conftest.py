@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -37,8 +38,7 @@ def session_dir(tmp_path_factory):
         for name in ("CHROME_BINARY", "SE_CHROMEDRIVER"):
             patch.delenv(name, raising=False)
         yield directory
-        psutil.wait_procs(browser_processes(), timeout=5)
-        left = [describe(process) for process in browser_processes()]
+        left = [describe(process) for process in still_running(browser_processes())]
     assert not left, f"browsers outlived the tests: {left}"
 
 
@@ -55,9 +55,24 @@ def browser_processes() -> list[psutil.Process]:
             if not process.info["name"].lower().startswith(BROWSER_NAMES):
                 continue
             ours = process.environ().get(SESSION_MARK) == mark
-            if (ours or profiles in " ".join(process.cmdline())) and process.status() != psutil.STATUS_ZOMBIE:
+            if (ours or profiles in " ".join(process.cmdline())) and runs(process):
                 found.append(process)
     return found
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process has not ended. (In a container, what has ended may wait long to be cleared away.)"""
+    with contextlib.suppress(psutil.Error):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def still_running(processes: list[psutil.Process], patience_s: float = 5) -> list[psutil.Process]:
+    """Those that have not ended after a while."""
+    deadline = time.monotonic() + patience_s
+    while any(map(runs, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return list(filter(runs, processes))
 
 
 def describe(process: psutil.Process) -> str:
@@ -72,8 +87,7 @@ def no_new_browsers():
     """The test must end every browser that it starts."""
     before = {process.pid for process in browser_processes()}
     yield
-    fresh = [process for process in browser_processes() if process.pid not in before]
-    _, left = psutil.wait_procs(fresh, timeout=5)
+    left = still_running([process for process in browser_processes() if process.pid not in before])
     assert not left, f"left behind: {[describe(process) for process in left]}"
 
 

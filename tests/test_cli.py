@@ -2,17 +2,20 @@
 
 import json
 import shutil
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
-from conftest import ROOT, files_below, write_model
+from conftest import ROOT, browser_processes, command, files_below, finish, write_model
 
 from dino_rl.browser import chrome
 from dino_rl.cli import build_parser
-from dino_rl.errors import EXIT_USER
+from dino_rl.errors import EXIT_INTERRUPTED, EXIT_USER
 
 COMMANDS = ("train", "play", "evaluate", "replay", "benchmark", "plot")
 
@@ -91,6 +94,36 @@ def test_wrong_words_and_numbers(case, cli, tmp_path, monkeypatch):
     assert files_below(tmp_path) == {}
 
 
+def numeric_options() -> dict[str, tuple[str, str]]:
+    """Every option of every command that takes a number: (command, option)."""
+    (commands,) = (action for action in build_parser()._actions if action.choices)
+    return {
+        f"{name} {action.option_strings[0]}": (name, action.option_strings[0])
+        for name, parser in commands.choices.items()
+        for action in parser._actions
+        if callable(action.type) and action.type is not Path
+    }
+
+
+NO_NUMBERS = ("x", "", "nan", "inf", "1e999", "-1", "0x10")
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    # A mean return may well be negative.
+    [(c, t) for c in numeric_options() for t in NO_NUMBERS if (c, t) != ("train --stop-return", "-1")],
+)
+def test_every_number_is_checked(case, text, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, option = numeric_options()[case]
+    refused(cli(name, option, text), option, repr(text))
+    assert files_below(tmp_path) == {}
+
+
+def test_there_are_numbers_to_check():
+    assert {"train --steps", "train --minutes", "play --games", "evaluate --seed"} <= set(numeric_options())
+
+
 # --- Models --------------------------------------------------------------------------------------------
 
 
@@ -104,6 +137,18 @@ def without_card(path):
 
 def with_card(text):
     return lambda path: path.with_suffix(".json").write_text(text)
+
+
+def with_changed_card(place, value):
+    def change(path):
+        card = json.loads(path.with_suffix(".json").read_text())
+        inner = card
+        for name in place[:-1]:
+            inner = inner[name]
+        inner[place[-1]] = value
+        path.with_suffix(".json").write_text(json.dumps(card))
+
+    return change
 
 
 def random_bytes_behind_the_magic(path):
@@ -121,6 +166,23 @@ DAMAGE = {
     "card no JSON": (with_card("{"), "not a model card"),
     "card of something else": (with_card('{"a": 1}'), "not a model card"),
     "card a list": (with_card("[]"), "not a model card"),
+    "card of a newer version": (with_changed_card(["settings", "dqn", "colour"], 1), "not a model card"),
+    "card of no actions": (with_changed_card(["num_actions"], 0), "card"),
+    "card with a word for a number": (with_changed_card(["num_actions"], "three"), "card"),
+    "card of no shape": (with_changed_card(["observation_shape"], []), "card"),
+    "card of a shape of words": (with_changed_card(["observation_shape"], ["a", "b", "c"]), "card"),
+    "card of an interval of words": (
+        with_changed_card(["settings", "env", "decision_interval_frames"], "four"),
+        "card",
+    ),
+}
+STRANGE_SETTINGS = {  # cards that are whole, and ask for what is not there
+    "network": ("dqn", "resnet"),
+    "reward": ("env", "gold"),
+    "id": ("env", "Nope-v0"),
+    "decision_interval_frames": ("env", -4),
+    "stack_size": ("env", 0),
+    "num_actions": ("env", 7),
 }
 
 
@@ -135,6 +197,18 @@ def test_a_model_that_is_none(case, name, cli, model_file, tmp_path):
     before = files_below(tmp_path)
     refused(cli(name, "--model", path, "--games", 1), str(path.with_suffix("")), word)
     assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["evaluate", "play"])
+@pytest.mark.parametrize("setting", STRANGE_SETTINGS)
+def test_a_card_that_asks_for_what_is_not_there(setting, name, cli, model_file, tmp_path):
+    path = tmp_path / "model.h5"
+    shutil.copy(model_file, path)
+    shutil.copy(model_file.with_suffix(".json"), path.with_suffix(".json"))
+    part, value = STRANGE_SETTINGS[setting]
+    with_changed_card(["settings", part, setting], value)(path)
+    word = value if isinstance(value, str) else setting
+    refused(cli(name, "--model", path, "--games", 1), word)
 
 
 def test_a_model_of_other_weights_than_its_card(cli, model_file, tmp_path):
@@ -221,6 +295,30 @@ def test_a_kept_game_that_is_none(cli, tmp_path):
         refused(cli("replay", path), "game.json")
 
 
+OUTPUTS = {  # what each command writes: nothing may come of it, and nothing be lost, when its input is wrong
+    "evaluate --json": ("evaluate", "--json", "out/e.json"),
+    "evaluate --save-replays": ("evaluate", "--save-replays", "out/games"),
+    "play --record": ("play", "--record", "out/film.mp4"),
+}
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("wrong", ["model", "browser"])
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_nothing_is_written_or_lost(case, wrong, existing, cli, model_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, option, output = OUTPUTS[case]
+    if existing:
+        (tmp_path / output).parent.mkdir()
+        (tmp_path / output).write_text("what was there") if "." in output else (tmp_path / output).mkdir()
+    if wrong == "browser":
+        monkeypatch.setenv("CHROME_BINARY", str(tmp_path / "nothing"))
+    before = files_below(tmp_path)
+    model = model_file if wrong == "browser" else tmp_path / "missing.h5"
+    refused(cli(name, "--model", model, option, output))
+    assert files_below(tmp_path) == before
+
+
 # --- Browser, driver, display, network -----------------------------------------------------------------
 
 EVALUATE = ("evaluate", "--games", 1, "--max-score", 20, "--model")
@@ -272,3 +370,44 @@ def test_watching_without_a_display(cli, tmp_path, monkeypatch, no_new_browsers)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     refused(cli("train", "--watch", "--steps", 50, "--run-dir", tmp_path / "run"), "display")
     assert files_below(tmp_path) == {}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["CHROME_BINARY", "SE_CHROMEDRIVER"])
+@pytest.mark.parametrize("mode", [0o755, 0o644])
+def test_a_program_that_is_no_browser_or_driver(
+    name, mode, cli, model_file, tmp_path, monkeypatch, no_new_browsers
+):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(mode)
+    monkeypatch.setenv(name, str(program))
+    refused(cli(*EVALUATE, model_file), str(program))
+
+
+# --- Ends from outside ---------------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_an_evaluation_and_its_browser(number, model_file, no_new_browsers):
+    before = {process.pid for process in browser_processes()}
+    process = command("evaluate", "--model", model_file, "--games", 10**6, "--num-envs", 2)
+    deadline = time.monotonic() + 60
+    while not {process.pid for process in browser_processes()} - before:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, finish(process)
+        time.sleep(0.05)
+    time.sleep(1.0)  # somewhere between the start of the browser and the first games
+    process.send_signal(number)
+    code, _, err = finish(process, timeout_s=30)
+    assert code == EXIT_INTERRUPTED
+    assert err.strip().splitlines() == ["Interrupted."]
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    """`run_dino.py train --help | head -1`"""
+    process = command("train", "--help")
+    process.stdout.close()
+    process.wait(timeout=60)
+    assert process.stderr.read() == ""

@@ -241,6 +241,21 @@ def test_max_score_truncates(make_vector):
     assert (infos["score"] == 0).all()
 
 
+def test_max_frames_cuts_a_long_game(make_vector):
+    """Of each lane's own variation, and as a truncation: what would have come is still worth something."""
+    games = [GameVariation(base=NEVER, max_frames=frames) for frames in (40, 81, None)]
+    env = make_vector(game=games, max_score=1000)
+    env.reset(seed=0)
+    ends = {0: [], 1: [], 2: []}
+    for step in range(1, 46):
+        _, rewards, terminated, truncated, _ = env.step(np.zeros(3, int))
+        assert not terminated.any()
+        for lane in np.flatnonzero(truncated):
+            assert rewards[lane] == pytest.approx(0.01)
+            ends[int(lane)].append(step)
+    assert ends == {0: [10, 21, 32, 43], 1: [21, 43], 2: []}  # one step of each cycle is the reset
+
+
 def test_one_game_is_a_lane_of_many(make_single, make_vector):
     """Same seed, same actions: `DinoEnv` and `DinoVectorEnv` return the same."""
     actions = script_of_actions(2, 300)

@@ -9,9 +9,9 @@ import imageio_ffmpeg
 import numpy as np
 import psutil
 import pytest
+from conftest import browser_processes
 from gymnasium.vector import AutoresetMode
 
-from conftest import browser_processes
 from dino_rl.evaluate import Game, play_games
 from dino_rl.results.replays import Replay
 from dino_rl.settings import GameSettings

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, project_files, script_of_actions
+from conftest import ROOT, project_files, script_of_actions, still_running
 
 from dino_rl.browser import Arena, Game
 from dino_rl.browser import chrome as chrome_module
@@ -300,7 +300,7 @@ def test_end_ends_the_browser(no_new_browsers):
     assert len(tree) > 3
     game.end()
     game.end()  # twice is no error
-    assert not [process for process in tree if process.is_running() and process.status() != "zombie"]
+    assert not still_running(tree, patience_s=0.5)
 
 
 @pytest.mark.parametrize("clock", ["lockstep", "live"])

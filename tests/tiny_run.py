@@ -1,11 +1,13 @@
-"""The command line with one more preset, `tiny`: all parts of a training run, in seconds.
+"""The command line with two more presets: `tiny`, all parts of a training run in seconds, and `tiny-idle`,
+which plays and never learns (learning compiles for some seconds first).
 
     python tests/tiny_run.py train --preset tiny --run-dir DIR
 
-Tests that need a process of its own run this file; the others take `TINY` from here.
+Tests that need a process of its own run this file; the others take the settings from here.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,7 +34,8 @@ TINY = RunSettings(
     validation_games=2,
     validation_max_score=60,
 )
-PRESETS["tiny"] = TINY
+TINY_IDLE = replace(TINY, dqn=replace(TINY.dqn, learning_starts=10**9))
+PRESETS |= {"tiny": TINY, "tiny-idle": TINY_IDLE}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -33,6 +34,7 @@ BROWSER_PATHS = (  # macOS and Windows do not put browsers on PATH
 )
 INSTALL_HINT = "install one (Debian, Ubuntu: apt-get install chromium chromium-driver)"
 DOWNLOAD_TIMEOUT_S = 60
+QUIT_TIMEOUT_S = 3
 
 QUIET_ARGUMENTS = (
     "--disable-background-networking",
@@ -156,13 +158,20 @@ class Browser:
         except WebDriverException as error:
             raise BrowserError(_start_failure(error, binary, driver, headless)) from error
         self.version = self.driver.capabilities["browserVersion"]
-        self.driver.set_script_timeout(60)
+        self._processes = self._tree()
         try:
-            self._processes = [psutil.Process(self.driver.service.process.pid)]
-            self._processes += self._processes[0].children(recursive=True)
-        except psutil.Error:
-            self._processes = []
-        self._pin()
+            self.driver.set_script_timeout(60)
+            self._pin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _tree(self) -> set[psutil.Process]:
+        """The driver's process and all below it that run now."""
+        with contextlib.suppress(psutil.Error):
+            driver = psutil.Process(self.pid)
+            return {driver, *driver.children(recursive=True)}
+        return set()
 
     def _pin(self):
         """Dark mode, pixel ratio and focus change the game or its picture: hold them still."""
@@ -193,19 +202,30 @@ class Browser:
 
     def close(self):
         """End the browser and its driver; kill what does not go by itself."""
+        self._processes |= self._tree()  # some have started since
         with contextlib.suppress(Exception):  # a browser that crashed cannot quit; its processes still must
             self.driver.quit()
-        _, alive = psutil.wait_procs(self._processes, timeout=3)
-        for process in alive:
+        deadline = time.monotonic() + QUIT_TIMEOUT_S
+        while time.monotonic() < deadline and any(map(_is_running, self._processes)):
+            time.sleep(0.02)
+        for process in filter(_is_running, self._processes):
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        self._processes = []
+        self._processes = set()
 
     def __enter__(self) -> "Browser":
         return self
 
     def __exit__(self, *_):
         self.close()
+
+
+def _is_running(process: psutil.Process) -> bool:
+    """Whether it runs. One that has ended may wait long to be taken note of, in a container for ever."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _start_failure(error: WebDriverException, binary: str, driver: str, headless: bool) -> str:

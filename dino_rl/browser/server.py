@@ -5,6 +5,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+POLL_S = 0.05  # how soon `close` is noticed
 GAME_DIR = Path(__file__).resolve().parents[2] / "game"
 BRIDGE_SCRIPTS = (
     "virtual_time.js",
@@ -49,7 +50,7 @@ class PageServer:
         handler = partial(_Handler, page=page, directory=str(GAME_DIR))
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(POLL_S,), daemon=True).start()
 
     def close(self):
         self._server.shutdown()

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from dino_rl.benchmark import measure
 from dino_rl.browser.chrome import find_browser, version_of
-from dino_rl.commands.evaluate import check_writable
 from dino_rl.results.model import versions
+from dino_rl.results.output import check_writable, write_text
 from dino_rl.terminal import console, number
 
 
@@ -31,5 +31,5 @@ def benchmark(options: argparse.Namespace) -> int:
             "cores": os.cpu_count(),
             "versions": versions(version_of(find_browser())),
         }
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_text(options.json, json.dumps(result, indent=2) + "\n")
     return 0

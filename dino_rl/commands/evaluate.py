@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -12,6 +11,7 @@ from dino_rl.errors import DinoError
 from dino_rl.evaluate import Game, play_games
 from dino_rl.results.deaths import count, deaths
 from dino_rl.results.model import Model
+from dino_rl.results.output import check_writable, write_text
 from dino_rl.results.replays import Replay
 from dino_rl.settings import DRAWN_SEEDS_FROM, GameSettings
 from dino_rl.terminal import console, death_table, number, progress_bar, score_table
@@ -32,7 +32,7 @@ def evaluate(options: argparse.Namespace) -> int:
             raise DinoError(
                 "A live game cannot be replayed: leave out --save-replays, or use --clock lockstep."
             )
-        make_directory(options.save_replays)
+        check_writable(options.save_replays / "game.json")
     model = Model(options.model)
     game = GameSettings(constant_speed=options.constant_speed)
     if options.env and options.env != model.env.id:
@@ -94,23 +94,5 @@ def evaluate(options: argparse.Namespace) -> int:
             replay.save(options.save_replays / f"{int(played.score):06d}-seed-{played.seed}.json")
         console.print(f"Games kept in {options.save_replays}")
     if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_text(options.json, json.dumps(result, indent=2) + "\n")
     return 0
-
-
-def make_directory(path: Path):
-    """Make a directory, or say that it cannot be made."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DinoError(f"Cannot make the directory {path} ({error.strerror}).") from error
-
-
-def check_writable(path: Path):
-    """Refuse a file that could not be written at the end of long work."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a"):
-            pass
-    except OSError as error:
-        raise DinoError(f"Cannot write {path} ({error.strerror}).") from error

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dino_rl.errors import EXIT_DONE, EXIT_INTERRUPTED, RunError
+from dino_rl.results.output import check_writable
 from dino_rl.settings import RunSettings, from_dict, preset
 from dino_rl.terminal import TrainingView, console
 from dino_rl.train import Trainer
@@ -26,6 +27,7 @@ def train(options: argparse.Namespace) -> int:
         settings = preset(options.preset)
         if (run_dir / "run.json").exists():
             raise RunError(f"{run_dir} already holds a run: go on with --resume {run_dir}, or name another.")
+        check_writable(run_dir / "run.json")
     settings = _with_options(settings, options)
     trainer = Trainer(settings, run_dir, resume=bool(options.resume), watch=options.watch)
     command = "python run_dino.py " + " ".join(sys.argv[1:])

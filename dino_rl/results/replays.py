@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dino_rl.errors import DinoError
+from dino_rl.results.output import write_text
 from dino_rl.settings import GameSettings, from_dict
 
 FORMAT = "dino-rl game 1"
@@ -38,7 +39,7 @@ class Replay:
         """Write it as JSON; the actions compressed (a game of 20,000 points takes some KB)."""
         packed = b64encode(zlib.compress(self.actions.astype(np.uint8).tobytes(), 9)).decode()
         data = {"format": FORMAT, **asdict(self), "actions": packed}
-        path.write_text(json.dumps(data) + "\n")
+        write_text(path, json.dumps(data) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "Replay":

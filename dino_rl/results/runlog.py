@@ -60,12 +60,13 @@ class Table:
             with path.open(newline="", encoding="utf-8") as file:
                 kept = [row for row in csv.DictReader(file) if _is_whole(row) and int(row["step"]) <= step]
         part = path.with_suffix(".part")
-        self._file = part.open("w", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, columns)
-        self._writer.writeheader()
-        self._writer.writerows(kept)
-        self._file.flush()
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(kept)
         part.replace(path)
+        self._file = path.open("a", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._file, columns)
 
     def add(self, row: dict):
         """Write one row; floats to six digits."""

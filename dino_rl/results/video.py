@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dino_rl.errors import DinoError
+from dino_rl.results.output import check_writable
 
-SCALE = 2  # a 552x150 canvas is small on today's screens
+SCALE = 2  # a 600x150 canvas is small on today's screens
 MARGIN = 12
 
 
@@ -28,11 +29,7 @@ class VideoWriter:
     def __init__(self, path: Path, fps: float):
         if path.suffix != ".mp4":
             raise DinoError(f"{path} is not an .mp4 file: name it so.")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        except OSError as error:
-            raise DinoError(f"Cannot write {path} ({error.strerror}).") from error
+        check_writable(path)
         self._path = path
         self._fps = fps
         self._writer: Generator[None, Any, None] | None = None
@@ -41,6 +38,7 @@ class VideoWriter:
         """Append uint8 [H, W, 3]; all frames of one size."""
         height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2  # yuv420p halves both
         if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             writer = imageio_ffmpeg.write_frames(
                 str(self._path),
                 (width, height),
