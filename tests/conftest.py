@@ -82,12 +82,24 @@ def describe(process: psutil.Process) -> str:
     return f"{process.pid} (gone)"
 
 
+def ancestors(process: psutil.Process) -> set[int]:
+    """Process ids of all parents."""
+    with contextlib.suppress(psutil.Error):
+        return {parent.pid for parent in process.parents()}
+    return set()
+
+
 @pytest.fixture
 def no_new_browsers():
-    """The test must end every browser that it starts."""
+    """The test must end every browser that it starts.
+
+    The browsers that all tests share start helpers of their own at any time; those are not the test's.
+    """
     before = {process.pid for process in browser_processes()}
     yield
-    left = still_running([process for process in browser_processes() if process.pid not in before])
+    left = still_running(
+        [process for process in browser_processes() if not before & {process.pid, *ancestors(process)}]
+    )
     assert not left, f"left behind: {[describe(process) for process in left]}"
 
 

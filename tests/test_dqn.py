@@ -139,7 +139,7 @@ def test_the_network_that_acts_is_the_one_that_was_asked_for(act_with_target):
 
 
 def test_each_lane_tosses_its_own_coin():
-    agent = make_agent(random_action_weights=(0.7, 0.2, 0.1))
+    agent = make_agent(random_action_weights=(0.5, 0.3, 0.2))
     seen = np.tile(make_batch().observation[:1], (6, 1))
     epsilon = np.array([1.0, 1.0, 0.5, 0.5, 0.0, 0.0])
     actions = np.array([agent.act(seen, epsilon)[0] for _ in range(2000)])  # [T, lanes]
@@ -147,12 +147,13 @@ def test_each_lane_tosses_its_own_coin():
     assert (actions[:, 4:] == greedy).all()
     for lane in (0, 1):
         share = np.bincount(actions[:, lane], minlength=3) / len(actions)
-        np.testing.assert_allclose(share, (0.7, 0.2, 0.1), atol=0.04)
+        np.testing.assert_allclose(share, (0.5, 0.3, 0.2), atol=0.03)
     other = [(actions[:, lane] != greedy) for lane in (2, 3)]
-    expected = 0.5 * (1 - (0.7, 0.2, 0.1)[greedy])
-    np.testing.assert_allclose([o.mean() for o in other], expected, atol=0.04)
+    expected = 0.5 * (1 - (0.5, 0.3, 0.2)[greedy])
+    np.testing.assert_allclose([o.mean() for o in other], expected, atol=0.03)
     together = (other[0] & other[1]).mean()
-    assert together == pytest.approx(expected**2, abs=0.04)  # one coin for both would give `expected`
+    # One coin for both would give at least twice as much.
+    assert together == pytest.approx(expected**2, abs=0.03)
 
 
 def test_two_action_agents_never_duck():

@@ -239,19 +239,22 @@ def test_play_without_a_display_says_so_and_films(model_file, cli, tmp_path, mon
 def test_closing_the_window_ends_play_cleanly(model_file, cli, monkeypatch, unseen_window, no_new_browsers):
     from dino_rl.browser import Game as PlayedGame
 
-    steps = itertools.count()
+    steps, seen = itertools.count(), []
     step = PlayedGame.step
 
     def close_after_ten(game, action, frames):
         if next(steps) == 10:
+            seen.append(game.browser.driver.execute_script("return document.body.innerText"))
             game.browser.driver.close()  # the window, as by its button
         return step(game, action, frames)
 
     monkeypatch.setattr(PlayedGame, "step", close_after_ten)
-    code, out, err = cli("play", "--model", model_file, "--clock", "live")
+    code, out, err = cli("play", "--model", model_file, "--clock", "live", "--overlay")
     assert (code, err) == (0, "")
     assert "window was closed" in out
     assert next(steps) >= 11
+    for shown in ("what the network sees", "score", "nothing", "jump", "duck"):
+        assert shown in seen[0]
 
 
 @pytest.mark.browser

@@ -1,6 +1,7 @@
 """Training: the loop on a world made of numbers, then whole runs on the real game."""
 
 import csv
+import itertools
 import json
 import signal
 import time
@@ -21,7 +22,7 @@ from dino_rl.errors import BrowserError, RunError
 from dino_rl.results.model import Model
 from dino_rl.results.runlog import EPISODE_COLUMNS, INTERVAL_COLUMNS, VALIDATION_COLUMNS, read_table
 from dino_rl.results.statistics import IntervalStatistics
-from dino_rl.settings import DRAWN_SEEDS_FROM, DQNSettings, EnvSettings, RunSettings
+from dino_rl.settings import DRAWN_SEEDS_FROM, PRESETS, DQNSettings, EnvSettings, RunSettings
 from dino_rl.train import VALIDATION_SEED, Trainer
 
 LANES, ACTIONS = 3, 3
@@ -51,10 +52,12 @@ class World(gymnasium.vector.VectorEnv):
         self.length, self.fail_at = length, set(fail_at)
         self.steps, self.closed_by_us = 0, False
         self.seeds: list[int] = []
+        self.history: list[np.ndarray] = []  # all that was shown
         self.episodes: list[dict] = []
 
     def _observe(self) -> np.ndarray:
         self.seen = self._rng.uniform(-1, 1, (self.num_envs, ACTIONS)).astype(np.float32)
+        self.history.append(self.seen)
         return self.seen.copy()
 
     def reset(self, *, seed=None, options=None):
@@ -264,7 +267,7 @@ def test_a_run_stops_when_it_is_solved(worlds, tmp_path):
 
 def test_a_browser_that_dies_is_replaced(worlds, tmp_path):
     worlds.options = [{"fail_at": (50,)}, {"fail_at": (30,)}]
-    trainer = run(IDLE, tmp_path)
+    trainer = run(replace(IDLE, dqn=replace(IDLE.dqn, n_step=1)), tmp_path)
     assert len(worlds.made) == 3
     assert [world.steps for world in worlds.made] == [50, 30, 200 - 49 - 29]
     assert trainer.step == 600
@@ -273,6 +276,18 @@ def test_a_browser_that_dies_is_replaced(worlds, tmp_path):
     # What was running when a browser died is no episode.
     assert len(table) == sum(len(world.episodes) for world in worlds.made)
     assert [int(row["length"]) for row in table] == [sum(e["taken"]) for w in worlds.made for e in w.episodes]
+    # Nothing is learned from a step that no browser made: from the last picture of one to the next one's first.
+    happened = {
+        (one[lane].tobytes(), other[lane].tobytes())
+        for world in worlds.made
+        for one, other in itertools.pairwise(world.history)
+        for lane in range(LANES)
+    }
+    batch = trainer.replay.sample(2000)
+    assert {
+        (one.tobytes(), other.tobytes())
+        for one, other in zip(batch.observation, batch.next_observation, strict=True)
+    } <= happened
 
 
 def test_a_browser_that_dies_again_and_again_ends_the_run_and_saves_it(worlds, tmp_path):
@@ -554,6 +569,33 @@ def test_a_real_browser_that_is_killed_is_replaced(tmp_path, no_new_browsers):
     assert [int(row["episode"]) for row in rows(tmp_path / "episodes.csv")] == list(
         range(1, trainer.episodes + 1)
     )
+
+
+@pytest.mark.browser
+def test_a_watched_run_shows_what_the_network_sees(tmp_path, unseen_window, no_new_browsers):
+    trainer = Trainer(replace(TINY_IDLE, steps=60, validations=0), tmp_path, watch=True)
+    try:
+        list(trainer.run())
+        text = trainer.env.arena.browser.driver.execute_script("return document.body.innerText")
+    finally:
+        trainer.close()
+    for shown in ("what the network sees", "greedy", "nothing", "jump", "duck"):
+        assert shown in text
+
+
+@pytest.mark.browser
+def test_the_tutorials_player_trains(tmp_path, no_new_browsers):
+    """One game, two actions, no greedy lane."""
+    tutorial = PRESETS["dino-tutorial"]
+    dqn = replace(tutorial.dqn, learning_starts=10**9, replay_capacity=500)
+    trainer = run(replace(tutorial, steps=150, minutes=None, validations=0, dqn=dqn), tmp_path)
+    assert trainer.step == 150
+    table = rows(tmp_path / "episodes.csv")
+    assert table
+    for row in table:
+        assert int(row["duck"]) == int(row["greedy"]) == 0
+        assert int(row["nothing"]) + int(row["jump"]) == int(row["length"])
+        assert float(row["return"]) == pytest.approx(0.1 * (int(row["length"]) - 1) - 1, rel=1e-4)
 
 
 # --- Learning --------------------------------------------------------------------------------------------

@@ -31,7 +31,8 @@ class EpisodeStatistics:
         self.actions[np.arange(len(actions)), actions] += 1
 
     def episode(self, i: int, infos: dict) -> dict:
-        taken = dict(zip(ACTIONS, self.actions[i].tolist(), strict=False))
+        # A two-action agent never ducks.
+        taken = dict.fromkeys(ACTIONS, 0) | dict(zip(ACTIONS, self.actions[i].tolist(), strict=False))
         return {
             "score": float(infos["score"][i]) if "score" in infos else float(self.returns[i]),
             "return": float(self.returns[i]),
