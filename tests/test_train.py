@@ -276,7 +276,7 @@ def test_a_browser_that_dies_is_replaced(worlds, tmp_path):
     # What was running when a browser died is no episode.
     assert len(table) == sum(len(world.episodes) for world in worlds.made)
     assert [int(row["length"]) for row in table] == [sum(e["taken"]) for w in worlds.made for e in w.episodes]
-    # Nothing is learned from a step that no browser made: from the last picture of one to the next one's first.
+    # No step is learned that no browser made: from the last picture of one to the first of the next.
     happened = {
         (one[lane].tobytes(), other[lane].tobytes())
         for world in worlds.made

@@ -167,11 +167,17 @@ class Browser:
             raise
 
     def _tree(self) -> set[psutil.Process]:
-        """The driver's process and all below it that run now."""
+        """The driver and all below it that run now; its whole session, orphans included, where there are such."""
+        found = set()
         with contextlib.suppress(psutil.Error):
             driver = psutil.Process(self.pid)
-            return {driver, *driver.children(recursive=True)}
-        return set()
+            found = {driver, *driver.children(recursive=True)}
+        if sys.platform != "win32":
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error, OSError):
+                    if os.getsid(process.pid) == self.pid:
+                        found.add(process)
+        return found
 
     def _pin(self):
         """Dark mode, pixel ratio and focus change the game or its picture: hold them still."""
