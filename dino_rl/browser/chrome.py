@@ -167,7 +167,7 @@ class Browser:
             raise
 
     def _tree(self) -> set[psutil.Process]:
-        """The driver and all below it that run now; its whole session, orphans included, where there are such."""
+        """The driver and all below it that run now: its whole session, so that no orphan is forgotten."""
         found = set()
         with contextlib.suppress(psutil.Error):
             driver = psutil.Process(self.pid)
