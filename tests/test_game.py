@@ -243,9 +243,10 @@ def test_up_down_and_release(any_game):
     any_game.press_up()
     step_until(any_game, 1, lambda seen: seen.column("dino_y")[0] < ground - 20)
     any_game.press_down()
-    step_until(any_game, 2, lambda seen: seen.column("ducking")[0] and seen.column("dino_y")[0] == ground)
+    step_until(any_game, 2, lambda seen: seen.column("ducking")[0] == 1)
+    assert any_game.observe().column("dino_y")[0] == ground
     any_game.release()
-    step_until(any_game, 0, lambda seen: not seen.column("ducking")[0] and not seen.column("jumping")[0])
+    step_until(any_game, 0, lambda seen: seen.column("ducking")[0] == seen.column("jumping")[0] == 0)
 
 
 def test_pause_and_resume(any_game):
