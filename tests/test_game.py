@@ -233,9 +233,8 @@ def step_until(game: Game, action: int, reached: Callable[[Observation], bool], 
         seen = game.step(action, 3)
         if reached(seen):
             return
-    pytest.fail(
-        f"not within {frames} frames of action {action}: {dict(zip(seen.fields, seen.states[0], strict=True))}"
-    )
+    state = dict(zip(seen.fields, seen.states[0], strict=True))
+    pytest.fail(f"not within {frames} frames of action {action}: {state}")
 
 
 def test_up_down_and_release(any_game):
