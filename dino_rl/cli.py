@@ -191,8 +191,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
-        options = build_parser().parse_args(arguments)
-        return options.run(options) or EXIT_DONE
+        try:
+            options = build_parser().parse_args(arguments)
+            code = options.run(options) or EXIT_DONE
+        except SystemExit as end:  # argparse, after --help
+            code = int(end.code or EXIT_DONE)
+        sys.stdout.flush()
+        return code
     except DinoError as error:
         print(f"dino-rl: {error}", file=sys.stderr)
         return EXIT_USER
@@ -200,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output is gone: `... | head`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - keeps the interpreter's last flush quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # keeps the last flush quiet
         return EXIT_DONE
     except Exception:  # noqa: BLE001 - whatever is left is a bug, and keeps its traceback
         traceback.print_exc()

@@ -72,6 +72,7 @@ def test_display_list_canvas_and_reference_agree(game):
 
 
 @pytest.mark.learning
+@pytest.mark.timeout(900)
 def test_display_list_canvas_and_reference_agree_for_long(game):
     assert_one_picture(game, 3000)
 

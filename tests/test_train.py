@@ -630,6 +630,7 @@ def test_it_learns_what_a_trivial_world_rewards(worlds, tmp_path):
 
 @pytest.mark.learning
 @pytest.mark.browser
+@pytest.mark.timeout(900)
 def test_it_learns_to_survive_the_dino(tmp_path, cli):
     """Three minutes: far beyond the 45 points of a random player, who meets two cacti."""
     run_dir = tmp_path / "run"

@@ -35,7 +35,10 @@ class DevTools:
             targets = json.loads(request.getresponse().read())
             request.close()
             page = next(target for target in targets if target["type"] == "page")
-            self._socket = connect(page["webSocketDebuggerUrl"], compression=None, max_size=None, proxy=None)
+            self._open = contextlib.ExitStack()
+            self._socket = self._open.enter_context(
+                connect(page["webSocketDebuggerUrl"], compression=None, max_size=None, proxy=None)
+            )
         self._ids = itertools.count(1)
 
     def evaluate(self, expression: str) -> Any:
@@ -66,7 +69,7 @@ class DevTools:
 
     def close(self):
         with contextlib.suppress(WebSocketException, OSError):
-            self._socket.close()
+            self._open.close()
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:
