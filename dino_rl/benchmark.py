@@ -53,7 +53,7 @@ def learner(settings: DQNSettings, seconds: float) -> Iterator[Figure]:
     rng = np.random.default_rng(0)
     num_envs = EnvSettings().num_envs
     replay = Replay(
-        20_000, num_envs, STACK[:2], np.dtype(np.uint8), STACK[2], settings.n_step, settings.discount,
+        20_000, num_envs, STACK[:2], np.dtype(np.uint8), STACK[2], EnvSettings().stack_stride, settings.n_step, settings.discount,
         settings.priority_exponent, rng,
     )  # fmt: skip
     nothing = np.zeros(num_envs, bool)

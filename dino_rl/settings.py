@@ -43,7 +43,10 @@ class GameVariation:
     start_speed: tuple[float, float] = (6.0, 6.0)
     random_start_share: float = 0.0  # share of games that start at a speed drawn from `start_speed`
     dino_x: tuple[int, int] | None = None  # None: the base's
-    max_delay_frames: int = 0  # each game draws the weights of its action delays up to this
+    full_speed_share: float = 0.0  # share of games that start at the top of `start_speed`
+    # Each game draws the weights of its action delays (0, 1, 2... frames) from a Dirichlet distribution with
+    # these concentrations; none: the base's.
+    delay_concentrations: tuple[float, ...] = ()
     # Cut a game off (truncated, not terminated) after this many frames. A good player never comes back to
     # the slow speeds by itself, and forgets them.
     max_frames: int | None = None
@@ -53,11 +56,13 @@ class GameVariation:
         changes: dict[str, Any] = {}
         if self.dino_x:
             changes["dino_x"] = int(rng.integers(self.dino_x[0], self.dino_x[1] + 1))
-        if rng.random() < self.random_start_share:
+        start = rng.random()
+        if start < self.full_speed_share:
+            changes["start_speed"] = float(self.start_speed[1])
+        elif start < self.full_speed_share + self.random_start_share:
             changes["start_speed"] = float(rng.uniform(*self.start_speed))
-        if self.max_delay_frames:
-            # Mostly one delay in a game, now and then another: as live play has it.
-            weights = rng.dirichlet(np.full(self.max_delay_frames + 1, 0.3))
+        if self.delay_concentrations:
+            weights = rng.dirichlet(self.delay_concentrations)
             changes["action_delay"] = tuple(float(weight) for weight in weights)
         return GameSettings(**{**asdict(self.base), **changes})
 
@@ -69,11 +74,11 @@ class DQNSettings:
     network: str = "compact"  # a key of dino_rl.agents.networks.TORSOS
     dueling: bool = True
     double: bool = True
-    n_step: int = 5
+    n_step: int = 10
     discount: float = 0.99
     batch_size: int = 64
-    replay_ratio: float = 8.0  # transitions learned from for each environment step
-    replay_capacity: int = 200_000  # frames; 80x80 bytes each for images
+    replay_ratio: float = 4.0  # transitions learned from for each environment step
+    replay_capacity: int = 400_000  # frames; 80x80 bytes each for images
     learning_starts: int = 2_000  # environment steps before the first update
     priority_exponent: float = 0.5  # 0 samples uniformly; 0.6 is Schaul et al. 2016
     importance_exponent: float = 0.4
@@ -112,16 +117,19 @@ class EnvSettings:
     id: str = DINO_ID
     num_envs: int = 16
     greedy_envs: int = 4  # of these: no exploration, full games from the start
-    decision_interval_frames: int = 4
+    decision_interval_frames: int = 2
     reward: str = "survival"
     num_actions: int = 3
-    stack_size: int = 4
+    stack_size: int = 4  # pictures in an observation
+    stack_stride: int = 2  # decisions from one picture of an observation to the next
     variation: GameVariation = GameVariation(
         base=GameSettings(clear_time_ms=300.0, frame_jitter_ms=0.1),
         start_speed=(6.0, 13.0),
-        random_start_share=0.75,
+        random_start_share=0.45,
+        full_speed_share=0.3,
         dino_x=(0, 50),
-        max_delay_frames=2,
+        # Small numbers: mostly one delay in a game, now and then another, as live play has it.
+        delay_concentrations=(0.6, 0.25, 0.05),
         max_frames=2_400,
     )
     greedy_max_frames: int | None = 12_000  # of the greedy games; full speed is reached at 7,000
@@ -138,7 +146,7 @@ class RunSettings:
     seed: int = 0
     validations: int = 8  # greedy games on held-out seeds, evenly over the run; they choose the best model
     validation_games: int = 20
-    validation_max_score: int = 5_000
+    validation_max_score: int = 10_000
     validation_time_share: float = 0.15  # they take about this share of the time at most
     checkpoint_minutes: float = 10.0
     stop_return: float | None = None  # stop when the mean of the last 100 episodes reaches this
@@ -151,8 +159,10 @@ PRESETS: dict[str, RunSettings] = {
         env=EnvSettings(
             num_envs=1,
             greedy_envs=0,
+            decision_interval_frames=4,
             reward="tutorial",
             num_actions=2,
+            stack_stride=1,
             variation=GameVariation(),
         ),
         dqn=DQNSettings(

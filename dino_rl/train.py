@@ -81,6 +81,7 @@ class Trainer:
             shape[:2] if self._is_image else shape,
             dtype,
             shape[-1] if self._is_image else 0,
+            env.stack_stride,
             dqn.n_step,
             dqn.discount,
             dqn.priority_exponent,
@@ -216,6 +217,8 @@ class Trainer:
                 target = self.settings.stop_return
                 if target is not None and len(returns) == returns.maxlen and np.mean(returns) >= target:
                     break
+        if self.step > clock.step:  # even the shortest run leaves a row
+            yield Report(interval=self._interval(clock, scores, dqn.epsilon(self.progress)))
         if self._validations_done < self.settings.validations and not self.stopped:
             report = self._validate()
             if report:

@@ -125,6 +125,22 @@ def test_a_step_shifts_the_stack(make_vector):
         before = after
 
 
+def test_a_stack_with_gaps(make_vector):
+    """Every third picture of the last seven; one game's restart leaves the other games' as they were."""
+    env = make_vector(game=NEVER, stack_size=3, stack_stride=3, autoreset_mode=AutoresetMode.DISABLED)
+    first, _ = env.reset(seed=3)
+    newest = [first[..., -1]]
+    for _ in range(8):
+        stack, *_ = env.step(np.array([0, 1, 2]))
+        newest.append(stack[..., -1])
+        for position, back in enumerate((6, 3, 0)):
+            np.testing.assert_array_equal(stack[..., position], newest[max(0, len(newest) - 1 - back)])
+    after, _ = env.reset(seed=[5, 5, 5], options={"reset_mask": np.array([False, True, False])})
+    np.testing.assert_array_equal(after[[0, 2]], stack[[0, 2]])
+    assert (after[1] == after[1, ..., :1]).all()
+    assert (after[1] != stack[1]).any()
+
+
 def test_what_was_returned_does_not_change_later(make_vector):
     env = make_vector(game=NEVER)
     first, infos = env.reset(seed=3)
@@ -143,7 +159,7 @@ def same(first: list[tuple], second: list[tuple]) -> bool:
 
 
 VARIATION = GameVariation(
-    base=SOON, start_speed=(8.0, 13.0), random_start_share=0.5, dino_x=(0, 50), max_delay_frames=2
+    base=SOON, start_speed=(8.0, 13.0), random_start_share=0.5, dino_x=(0, 50), delay_concentrations=(0.3, 0.3, 0.3)
 )
 
 

@@ -73,10 +73,10 @@ class World:
         self._first = np.array([episodes[-1].start == self.time + 1 for episodes in self.episodes])
         self.time += 1
 
-    def transitions(self, n_step: int, stack: int) -> dict[int, tuple]:
+    def transitions(self, n_step: int, stack: int, stride: int) -> dict[int, tuple]:
         """Every transition there ever was, by its first frame's number: (time, what a sample must hold)."""
         return {
-            episode.frames[i]: (episode.start + i, _transition(episode, i, n_step, stack))
+            episode.frames[i]: (episode.start + i, _transition(episode, i, n_step, stack, stride))
             for episodes in self.episodes
             for episode in episodes
             for i in range(len(episode.actions))
@@ -84,14 +84,14 @@ class World:
         }
 
 
-def _transition(episode: Episode, i: int, n_step: int, stack: int) -> dict:
+def _transition(episode: Episode, i: int, n_step: int, stack: int, stride: int) -> dict:
     steps = min(n_step, len(episode.actions) - i)
     ends_here = i + steps == len(episode.actions) and episode.end == "terminated"
 
     def shown(last: int):
         if not stack:
             return episode.frames[last]
-        return [episode.frames[max(0, j)] for j in range(last - stack + 1, last + 1)]
+        return [episode.frames[max(0, last - stride * back)] for back in reversed(range(stack))]
 
     return {
         "observation": shown(i),
@@ -102,9 +102,12 @@ def _transition(episode: Episode, i: int, n_step: int, stack: int) -> dict:
     }
 
 
-def make_replay(slots=40, num_envs=3, stack=4, n_step=1, exponent=0.0, seed=0) -> Replay:
+STACKS = [(4, 1), (4, 2), (2, 3), (0, 1)]  # frames of an observation, and slots from one to the next
+
+
+def make_replay(slots=40, num_envs=3, stack=4, stride=1, n_step=1, exponent=0.0, seed=0) -> Replay:
     rng = np.random.default_rng(seed)
-    return Replay(slots * num_envs, num_envs, (), np.int64, stack, n_step, DISCOUNT, exponent, rng)
+    return Replay(slots * num_envs, num_envs, (), np.int64, stack, stride, n_step, DISCOUNT, exponent, rng)
 
 
 def first_frames(batch, stack: int) -> np.ndarray:
@@ -112,9 +115,9 @@ def first_frames(batch, stack: int) -> np.ndarray:
     return batch.observation[:, -1] if stack else batch.observation
 
 
-def assert_as_in_the_world(batch, world: World, n_step: int, stack: int) -> set[int]:
+def assert_as_in_the_world(batch, world: World, n_step: int, stack: int, stride: int = 1) -> set[int]:
     """Every sample is a transition of the world; returns their first frames."""
-    known = world.transitions(n_step, stack)
+    known = world.transitions(n_step, stack, stride)
     frames = first_frames(batch, stack).tolist()
     assert set(frames) <= set(known), f"{set(frames) - set(known)} start no transition"
     for name in ("observation", "action", "reward", "discount", "next_observation"):
@@ -124,31 +127,33 @@ def assert_as_in_the_world(batch, world: World, n_step: int, stack: int) -> set[
 
 
 @pytest.mark.parametrize("n_step", [1, 5])
-@pytest.mark.parametrize("stack", [4, 0])
+@pytest.mark.parametrize(("stack", "stride"), STACKS)
 @pytest.mark.parametrize("steps", [25, 39, 40, 41, 150])
-def test_samples_are_the_transitions_that_happened(n_step, stack, steps):
+def test_samples_are_the_transitions_that_happened(n_step, stack, stride, steps):
     slots = 40
-    replay = make_replay(slots, stack=stack, n_step=n_step)
+    replay = make_replay(slots, stack=stack, stride=stride, n_step=n_step)
     world = World(replay, num_envs=3, seed=steps)
     for _ in range(steps):
         world.step()
-    sampled = assert_as_in_the_world(replay.sample(3000), world, n_step, stack)
+    sampled = assert_as_in_the_world(replay.sample(3000), world, n_step, stack, stride)
     # All are there, but for those at the edges: what the cursor is about to overwrite, or has not completed.
-    held = range(max(stack, steps - slots + stack + 1), steps - n_step - 1)
-    due = {frame for frame, (time, _) in world.transitions(n_step, stack).items() if time in held}
+    reach = stack * stride
+    held = range(max(reach, steps - slots + reach + 1), steps - n_step - 1)
+    known = world.transitions(n_step, stack, stride)
+    due = {frame for frame, (time, _) in known.items() if time in held}
     assert len(due) > 20
     assert due <= sampled
 
 
 @pytest.mark.parametrize("n_step", [1, 5])
-@pytest.mark.parametrize("stack", [4, 0])
-def test_every_moment_of_a_long_run(n_step, stack):
-    replay = make_replay(slots=15, stack=stack, n_step=n_step)
+@pytest.mark.parametrize(("stack", "stride"), STACKS)
+def test_every_moment_of_a_long_run(n_step, stack, stride):
+    replay = make_replay(slots=20, stack=stack, stride=stride, n_step=n_step)
     world = World(replay, num_envs=3, seed=5, end_share=0.3)
     for time in range(120):
         world.step()
-        if time > 12:
-            assert_as_in_the_world(replay.sample(64), world, n_step, stack)
+        if time > 16:
+            assert_as_in_the_world(replay.sample(64), world, n_step, stack, stride)
 
 
 @pytest.mark.parametrize("n_step", [1, 5])
@@ -200,7 +205,7 @@ def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not():
 
 
 def test_images_are_kept_once_and_stacked_newest_last():
-    replay = Replay(400, 2, (8, 8), np.uint8, 4, 1, 0.99, 0.0, np.random.default_rng(0))
+    replay = Replay(400, 2, (8, 8), np.uint8, 4, 1, 1, 0.99, 0.0, np.random.default_rng(0))
     for time in range(30):
         frame = np.full((2, 8, 8), time, np.uint8)
         nothing = np.zeros(2, bool)
@@ -267,7 +272,7 @@ def test_an_overwritten_transition_loses_its_priority():
     oldest = index[index // 3 == min(set((index // 3).tolist()), key=lambda slot: (slot - world.time) % 40)]
     replay.update_priorities(oldest, np.full(len(oldest), 1e6))
     assert set(replay.sample(100).index.tolist()) == set(oldest.tolist())
-    for _ in range(6):
+    for _ in range(5):
         world.step()
     drawn = replay.sample(2000)
     assert not set(drawn.index.tolist()) & set(oldest.tolist())

@@ -76,7 +76,7 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
         start_speed=(7.0, 12.0),
         random_start_share=0.5,
         dino_x=(0, 50),
-        max_delay_frames=2,
+        delay_concentrations=(0.3, 0.3, 0.3),
     )
     rng = np.random.default_rng(1)
     games = [variation.draw(rng) for _ in range(2000)]

@@ -484,6 +484,7 @@ def test_a_run_leaves_all_that_it_promises(tiny_run, cli):
         assert 5.9 <= float(row["start_speed"]) <= float(row["end_speed"]) <= 13.1
         assert float(row["score"]) > 0
         assert float(row["return"]) == pytest.approx(0.01 * (int(row["length"]) - 1) - 1)
+    assert int(rows(run_dir / "intervals.csv")[-1]["step"]) == TINY.steps
     (validation,) = rows(run_dir / "validations.csv")
     assert int(validation["games"]) == TINY.validation_games
     assert float(validation["min"]) <= float(validation["mean"]) <= float(validation["max"])

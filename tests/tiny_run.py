@@ -24,7 +24,7 @@ TINY = RunSettings(
             start_speed=(6.0, 13.0),
             random_start_share=0.5,
             dino_x=(0, 50),
-            max_delay_frames=2,
+            delay_concentrations=(0.3, 0.3, 0.3),
         ),
     ),
     dqn=DQNSettings(batch_size=4, replay_ratio=0.5, replay_capacity=600, learning_starts=90),

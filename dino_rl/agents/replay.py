@@ -80,6 +80,7 @@ class Replay:
         num_envs: environments that step together.
         frame_shape, dtype: of one frame.
         stack_size: frames in an observation; 0 for vectors, which are not stacked.
+        stack_stride: time slots from one frame of an observation to the next.
         n_step, discount: of the transitions sampled.
         priority_exponent: 0 samples uniformly.
         rng: drives the sampling.
@@ -92,14 +93,17 @@ class Replay:
         frame_shape: tuple[int, ...],
         dtype: np.dtype,
         stack_size: int,
+        stack_stride: int,
         n_step: int,
         discount: float,
         priority_exponent: float,
         rng: np.random.Generator,
     ):
-        self._slots = max(capacity // num_envs, stack_size + n_step + 2)
+        self._reach = max(0, stack_size - 1) * stack_stride  # how far back an observation's oldest frame lies
+        self._slots = max(capacity // num_envs, self._reach + n_step + 3)
         self._num_envs = num_envs
         self._stack_size = stack_size
+        self._stack_stride = stack_stride
         self._n_step = n_step
         self._discount = discount
         self._exponent = priority_exponent
@@ -146,10 +150,10 @@ class Replay:
     def _set_sampleable(self):
         everyone = np.arange(self._num_envs)
         # The slot that is written next, and those whose stack reaches back to it, are lost.
-        blocked = (self._time + np.arange(self._stack_size + 1)) % self._slots
+        blocked = (self._time + np.arange(self._reach + 1)) % self._slots
         self._tree.set((blocked[:, None] * self._num_envs + everyone).ravel(), 0.0)
         ready = self._time - self._n_step - 1  # its n-th successor has just been written
-        if ready >= max(0, self._stack_size - 1) and not ready < self._break <= ready + self._n_step:
+        if ready >= self._reach and not ready < self._break <= ready + self._n_step:
             slot = ready % self._slots
             index = slot * self._num_envs + everyone
             self._tree.set(index, np.where(self._last[slot], 0.0, self._max_priority))
@@ -189,8 +193,9 @@ class Replay:
         stack = np.empty((len(slot), *self._frame.shape[2:], self._stack_size), self._frame.dtype)
         for position in reversed(range(self._stack_size)):
             stack[..., position] = self._frame[slot, env]
-            # An episode's first frame stands for those before it, as after a reset.
-            slot = np.where(self._first[slot, env], slot, (slot - 1) % self._slots)
+            for _ in range(self._stack_stride):
+                # An episode's first frame stands for those before it, as after a reset.
+                slot = np.where(self._first[slot, env], slot, (slot - 1) % self._slots)
         return stack
 
     def update_priorities(self, index: np.ndarray, td_error: np.ndarray):

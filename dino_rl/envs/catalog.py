@@ -15,7 +15,7 @@ def make_training_env(settings: EnvSettings, watch: bool = False) -> DinoVectorE
     full = GameVariation(
         base=settings.variation.base,
         dino_x=settings.variation.dino_x,
-        max_delay_frames=settings.variation.max_delay_frames,
+        delay_concentrations=settings.variation.delay_concentrations,
         max_frames=settings.greedy_max_frames,
     )
     varied = settings.num_envs - settings.greedy_envs
@@ -85,6 +85,7 @@ def _common(settings: EnvSettings) -> dict:
         "reward": settings.reward,
         "num_actions": settings.num_actions,
         "stack_size": settings.stack_size,
+        "stack_stride": settings.stack_stride,
     }
 
 

@@ -1,5 +1,6 @@
 """Chrome's Dino game as Gymnasium environments: one game, or many in one page."""
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,8 +33,8 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
     down in the air drops.
 
     ## Observation Space
-    `Box(0, 255, (80, 80, 4), uint8)` for each game: the last four pictures, newest last. After a reset all
-    four are the first picture. See `game/picture.js` for how a picture is made.
+    `Box(0, 255, (80, 80, 4), uint8)` for each game: the last four pictures (`stack_stride` steps apart),
+    newest last. After a reset all four are the first picture. See `game/picture.js` for how a picture is made.
 
     ## Rewards
     "survival": +0.01 for a step survived, -1 for a crash; "tutorial": +0.1 and -1.
@@ -56,6 +57,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         reward: a key of `REWARDS`.
         num_actions: 2 or 3.
         stack_size: pictures in an observation.
+        stack_stride: steps from one of them to the next.
         max_score: truncate an episode here; None never.
         autoreset_mode: NEXT_STEP (Gymnasium's default) or DISABLED (`reset` with a `reset_mask`).
         render_mode: "rgb_array", "human" (a window) or None.
@@ -80,12 +82,13 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         reward: str = "survival",
         num_actions: int = len(ACTIONS),
         stack_size: int = 4,
+        stack_stride: int = 1,
         max_score: int | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         headless: bool | None = None,
     ):
-        _check_options(reward, num_actions, decision_interval_frames, stack_size, num_envs)
+        _check_options(reward, num_actions, decision_interval_frames, stack_size, stack_stride, num_envs)
         self.num_envs = num_envs
         self.decision_interval_frames = decision_interval_frames
         self.max_score = max_score
@@ -105,7 +108,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         self._max_frames = np.array([each.max_frames for each in self._games], float)
         self._step_reward, self._crash_reward = REWARDS[reward]
         self._autoreset = autoreset_mode == AutoresetMode.NEXT_STEP
-        self._stacks = np.zeros((num_envs, SIZE, SIZE, stack_size), np.uint8)
+        self._pictures = _PictureStack(num_envs, stack_size, stack_stride)
         self._ended = np.zeros(num_envs, bool)
         self._watched: dict | None = None
         if headless is None:
@@ -141,8 +144,8 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         games = np.flatnonzero(mask).tolist()
         observation = self.arena.step(resets={game: self._draw_game(game, seeds[game]) for game in games})
         self._ended[games] = False
-        self._restack(observation.pictures, mask)
-        return self._stacks.copy(), self._info(observation)
+        self._pictures.restart(observation.pictures, mask)
+        return self._pictures.observations(), self._info(observation)
 
     def step(
         self, actions: np.ndarray
@@ -160,8 +163,10 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
             cut |= observation.scores >= self.max_score
         truncated = cut & ~terminated & ~over & ~fresh
         self._ended = terminated | truncated | over
-        self._restack(observation.pictures, fresh)
-        return self._stacks.copy(), rewards, terminated, truncated, self._info(observation)
+        self._pictures.push(observation.pictures)
+        if fresh.any():
+            self._pictures.restart(observation.pictures, fresh)
+        return self._pictures.observations(), rewards, terminated, truncated, self._info(observation)
 
     def think_aloud(self, game: int, values: Sequence[float], action: int, title: str):
         """Show a person, from the next step on, what the agent makes of one game."""
@@ -176,11 +181,6 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         if seed is None:
             seed = int(self.np_random.integers(DRAWN_SEEDS_FROM, 2**32))
         return seed, self._games[game].draw(self.np_random)
-
-    def _restack(self, pictures: np.ndarray, fresh: np.ndarray):
-        self._stacks[..., :-1] = self._stacks[..., 1:]
-        self._stacks[..., -1] = pictures
-        self._stacks[fresh] = pictures[fresh][..., None]
 
     def _info(self, observation: Observation) -> dict[str, Any]:
         everyone = np.ones(self.num_envs, bool)
@@ -216,7 +216,8 @@ class DinoEnv(gymnasium.Env):
         clock: "lockstep" or "live".
         url: "chrome://dino" for the untouched page (live only); None for our served copy.
         game: settings, or a `GameVariation` to draw them from at each reset (lock-step only).
-        decision_interval_frames, reward, num_actions, stack_size, max_score, render_mode, headless:
+        decision_interval_frames, reward, num_actions, stack_size, stack_stride, max_score, render_mode,
+        headless:
             as for `DinoVectorEnv`.
 
     Raises:
@@ -234,11 +235,12 @@ class DinoEnv(gymnasium.Env):
         reward: str = "survival",
         num_actions: int = len(ACTIONS),
         stack_size: int = 4,
+        stack_stride: int = 1,
         max_score: int | None = None,
         render_mode: str | None = None,
         headless: bool | None = None,
     ):
-        _check_options(reward, num_actions, decision_interval_frames, stack_size)
+        _check_options(reward, num_actions, decision_interval_frames, stack_size, stack_stride)
         self.decision_interval_frames = decision_interval_frames
         self.max_score = max_score
         self.render_mode = render_mode
@@ -247,7 +249,7 @@ class DinoEnv(gymnasium.Env):
         self.action_space = gymnasium.spaces.Discrete(num_actions)
         self._game_settings = _as_variation(game)
         self._step_reward, self._crash_reward = REWARDS[reward]
-        self._stack = np.zeros(self.observation_space.shape, np.uint8)
+        self._pictures = _PictureStack(1, stack_size, stack_stride)
         self.score = 0
         self.game = Game(clock, url, headless=render_mode != "human" if headless is None else headless)
 
@@ -263,8 +265,8 @@ class DinoEnv(gymnasium.Env):
         if seed is None:
             seed = int(self.np_random.integers(DRAWN_SEEDS_FROM, 2**32))
         observation = self.game.restart(seed, settings)
-        self._stack[:] = observation.pictures[0][..., None]
-        return self._stack.copy(), self._info(observation)
+        self._pictures.restart(observation.pictures, np.ones(1, bool))
+        return self._pictures.observations()[0], self._info(observation)
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Run `decision_interval_frames` frames (fewer if the dino crashes)."""
@@ -272,10 +274,9 @@ class DinoEnv(gymnasium.Env):
         terminated = bool(observation.crashed[0])
         info = self._info(observation)
         truncated = not terminated and self.max_score is not None and info["score"] >= self.max_score
-        self._stack[..., :-1] = self._stack[..., 1:]
-        self._stack[..., -1] = observation.pictures[0]
+        self._pictures.push(observation.pictures)
         reward = self._crash_reward if terminated else self._step_reward
-        return self._stack.copy(), reward, terminated, truncated, info
+        return self._pictures.observations()[0], reward, terminated, truncated, info
 
     def _info(self, observation: Observation) -> dict[str, Any]:
         self.score = int(observation.scores[0])
@@ -294,6 +295,34 @@ class DinoEnv(gymnasium.Env):
         self.game.end()
 
 
+class _PictureStack:
+    """The last pictures of N games, as observations show them.
+
+    Args:
+        num_games: N.
+        size: pictures in an observation.
+        stride: steps from one of them to the next.
+    """
+
+    def __init__(self, num_games: int, size: int, stride: int):
+        reach = (size - 1) * stride + 1
+        self._stride = stride
+        self._history = deque([np.zeros((num_games, SIZE, SIZE), np.uint8)] * reach, reach)
+
+    def push(self, pictures: np.ndarray):
+        """Add the newest pictures, uint8 [N, 80, 80]; the oldest go."""
+        self._history.append(pictures)
+
+    def restart(self, pictures: np.ndarray, games: np.ndarray):
+        """In these games (bool [N]) the picture stands for all before it; the others stay as they are."""
+        for i, before in enumerate(self._history):
+            self._history[i] = np.where(games[:, None, None], pictures, before)
+
+    def observations(self) -> np.ndarray:
+        """uint8 [N, 80, 80, size], newest last."""
+        return np.stack(list(self._history)[:: self._stride], axis=-1)
+
+
 def _as_variation(game: GameSettings | GameVariation) -> GameVariation:
     return game if isinstance(game, GameVariation) else GameVariation(base=game)
 
@@ -304,4 +333,4 @@ def _check_options(reward: str, num_actions: int, *at_least_one: int):
     if num_actions not in (2, 3):
         raise DinoError(f"num_actions is {num_actions}: use 2 (nothing, jump) or 3 (with duck).")
     if min(at_least_one) < 1:
-        raise DinoError("num_envs, decision_interval_frames and stack_size must be 1 or more.")
+        raise DinoError("num_envs, decision_interval_frames, stack_size and stack_stride must be 1 or more.")

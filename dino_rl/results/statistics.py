@@ -53,7 +53,7 @@ class IntervalStatistics:
 
     def __init__(self, step: int, updates: int):
         self._spent = {"learn": 0.0, "wait": 0.0}
-        self._step, self._updates = step, updates
+        self.step, self._updates = step, updates
         self._begin()
 
     def _begin(self):
@@ -75,11 +75,11 @@ class IntervalStatistics:
     def report(self, step: int, updates: int) -> dict:
         elapsed = self.since_report
         row = {
-            "steps_per_s": (step - self._step) / elapsed,
+            "steps_per_s": (step - self.step) / elapsed,
             "updates_per_s": (updates - self._updates) / elapsed,
             "env_wait_share": self._spent["wait"] / elapsed,
             "learn_share": self._spent["learn"] / elapsed,
         }
-        self._step, self._updates = step, updates
+        self.step, self._updates = step, updates
         self._begin()
         return row
