@@ -8,13 +8,16 @@ import numpy as np
 
 from dino_rl.agents.dqn import DQN
 from dino_rl.agents.replay import Replay
-from dino_rl.browser import Arena, Game
+from dino_rl.browser import Game
 from dino_rl.browser.frames import SIZE
 from dino_rl.browser.tutorial import TutorialCalls
-from dino_rl.settings import DQNSettings, EnvSettings, GameSettings
+from dino_rl.envs import DinoVectorEnv
+from dino_rl.settings import DQNSettings, EnvSettings
 
 ACTION_WEIGHTS = (0.85, 0.10, 0.05)
 STACK = (SIZE, SIZE, EnvSettings().stack_size)
+FRAMES = 4  # a step, as in what others measure
+GAMES = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -26,20 +29,28 @@ class Figure:
     unit: str
 
 
-def steps_per_s(num_games: int, frames: int, seconds: float) -> float:
-    """Environment steps a second: random play in one page, pictures delivered to numpy."""
+@dataclass(frozen=True)
+class Scaling:
+    """What some number of games side by side brings, and costs."""
+
+    games: int
+    browsers: int
+    steps_per_s: float  # of all games together
+    step_ms: float  # of one step of all games, median
+    browser_mb: float  # memory that the browsers have to themselves
+
+
+def environment(games: int, browsers: int, seconds: float) -> Scaling:
+    """Random play in `DinoVectorEnv`, `FRAMES` frames a step, pictures stacked and delivered to numpy."""
     rng = np.random.default_rng(0)
-    game = GameSettings()
-    with Arena(num_games) as arena:
-        observation = arena.step(resets={i: (i, game) for i in range(num_games)})
-
-        def step():
-            nonlocal observation
-            resets = {int(i): (int(rng.integers(2**31)), game) for i in np.flatnonzero(observation.crashed)}
-            actions = rng.choice(3, num_games, p=ACTION_WEIGHTS)
-            observation = arena.step(actions, frames, resets)
-
-        return num_games * _rate(step, seconds, warm_up=100)
+    env = DinoVectorEnv(games, decision_interval_frames=FRAMES, browsers=browsers)
+    try:
+        env.reset(seed=0)
+        times = _times(lambda: env.step(rng.choice(3, games, p=ACTION_WEIGHTS)), seconds, warm_up=100)
+        memory = env.arena.memory_mb
+    finally:
+        env.close()
+    return Scaling(games, browsers, games * len(times) / sum(times), 1000 * float(np.median(times)), memory)
 
 
 def tutorial_steps_per_s(seconds: float) -> float:
@@ -53,8 +64,8 @@ def learner(settings: DQNSettings, seconds: float) -> Iterator[Figure]:
     rng = np.random.default_rng(0)
     num_envs = EnvSettings().num_envs
     replay = Replay(
-        20_000, num_envs, STACK[:2], np.dtype(np.uint8), STACK[2], EnvSettings().stack_stride, settings.n_step, settings.discount,
-        settings.priority_exponent, rng,
+        20_000, num_envs, STACK[:2], np.dtype(np.uint8), STACK[2], EnvSettings().stack_stride,
+        settings.n_step, settings.discount, settings.priority_exponent, rng,
     )  # fmt: skip
     nothing = np.zeros(num_envs, bool)
     for _ in range(20_000 // num_envs):
@@ -102,26 +113,33 @@ def live(seconds: float) -> Iterator[Figure]:
     yield Figure("live: late decisions", 100 * late / max(1, decisions), "%")
 
 
-def _rate(work: Callable[[], object], seconds: float, warm_up: int) -> float:
+def _times(work: Callable[[], object], seconds: float, warm_up: int) -> list[float]:
+    """Seconds that each call took, for as long as told."""
     for _ in range(warm_up):
         work()
-    count, started = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - started) < seconds:
+    times: list[float] = []
+    started = now = time.perf_counter()
+    while now - started < seconds:
         work()
-        count += 1
-    return count / elapsed
+        times.append(time.perf_counter() - now)
+        now += times[-1]
+    return times
 
 
-def measure(seconds: float = 10.0, games: tuple[int, ...] = (1, 4, 16, 64)) -> Iterator[Figure]:
+def _rate(work: Callable[[], object], seconds: float, warm_up: int) -> float:
+    times = _times(work, seconds, warm_up)
+    return len(times) / sum(times)
+
+
+def measure(seconds: float = 10.0, games: tuple[int, ...] = GAMES) -> Iterator[Figure | Scaling]:
     """All figures, as they are measured."""
-    frames = EnvSettings().decision_interval_frames
     tutorial = tutorial_steps_per_s(seconds)
     yield Figure("the tutorial's calls, live", tutorial, "steps/s")
-    best = 0.0
-    for count in games:
-        rate = steps_per_s(count, frames, seconds)
-        best = max(best, rate)
-        yield Figure(f"lock-step, {count} game{'s' * (count > 1)} in a page", rate, "steps/s")
-    yield Figure("lock-step over the tutorial's calls", best / tutorial, "times")
+    rates = []
+    for count, browsers in [(count, 1) for count in games] + [(max(games), 2)]:
+        scaling = environment(count, browsers, seconds)
+        rates.append(scaling.steps_per_s)
+        yield scaling
+    yield Figure("lock-step over the tutorial's calls", max(rates) / tutorial, "times")
     yield from learner(DQNSettings(), seconds)
     yield from live(2 * seconds)

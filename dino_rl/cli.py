@@ -159,7 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
         "benchmark",
         help="measure the speed on this machine",
         description="Measure the game, the learner and live play on this machine, beside the tutorial's "
-        "calls. Takes about two minutes; let nothing else run.",
+        "calls. Takes about three minutes; let nothing else run.",
     )
     benchmark.add_argument(
         "--seconds",
@@ -168,6 +168,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="time for each figure",
     )
     benchmark.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    benchmark.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw what more games side by side bring and cost"
+    )
     benchmark.set_defaults(run=_benchmark)
 
     plot = commands.add_parser(

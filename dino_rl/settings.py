@@ -144,10 +144,10 @@ class RunSettings:
     steps: int | None = None  # environment steps
     minutes: float | None = 60.0  # whichever of the two ends first
     seed: int = 0
-    validations: int = 8  # greedy games on held-out seeds, evenly over the run; they choose the best model
+    validations: int = 4  # greedy games on held-out seeds, evenly over the run; they choose the best model
     validation_games: int = 20
     validation_max_score: int = 10_000
-    validation_time_share: float = 0.15  # they take about this share of the time at most
+    validation_time_share: float = 0.1  # they take about this share of the time at most
     checkpoint_minutes: float = 10.0
     stop_return: float | None = None  # stop when the mean of the last 100 episodes reaches this
 

@@ -44,7 +44,7 @@ window.DinoDisplayList = class DinoDisplayList {
     };
   }
 
-  // Darkness (255 - grey) and alpha of each pixel of a sprite sheet. All games share one copy.
+  // Darkness (255 - grey) and cover (alpha) of each pixel of a sprite sheet. All games share one copy.
   #sheet(image) {
     let sheet = this.#sheets.get(image);
     if (!sheet) {
@@ -62,10 +62,17 @@ window.DinoDisplayList = class DinoDisplayList {
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
     const { data } = context.getImageData(0, 0, width, height);
-    const sheet = { width, dark: new Uint8Array(width * height), alpha: new Uint8Array(width * height) };
-    for (let i = 0; i < width * height; i++) {
+    // skip: how many pixels without cover follow from here on, up to the end of the sheet.
+    const sheet = {
+      width,
+      dark: new Uint8Array(width * height),
+      cover: new Uint8Array(width * height),
+      skip: new Uint16Array(width * height + 1),
+    };
+    for (let i = width * height - 1; i >= 0; i--) {
       sheet.dark[i] = DinoPicture.darkness(data, 4 * i);
-      sheet.alpha[i] = data[4 * i + 3];
+      sheet.cover[i] = data[4 * i + 3];
+      sheet.skip[i] = sheet.cover[i] ? 0 : Math.min(65535, sheet.skip[i + 1] + 1);
     }
     return sheet;
   }

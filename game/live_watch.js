@@ -20,7 +20,9 @@ window.DinoLiveWatch = class DinoLiveWatch {
       this.frames++;
       DinoLiveWatch.#keep(this.#frameTimes, time);
       this.#answer();
-      requestAnimationFrame(tick);
+      // Callbacks run in the order of their requests: ours, made after the frame, runs after the game's. The
+      // other way round, each picture would be that of the frame before.
+      setTimeout(() => requestAnimationFrame(tick), 0);
     };
     requestAnimationFrame(tick);
     for (const type of ["keydown", "keyup"]) {

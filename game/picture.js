@@ -16,14 +16,15 @@ window.DinoPicture = class DinoPicture {
   constructor(width, height) {
     this.width = width;
     this.rows = height - DinoPicture.TOP;
-    this.dark = new Uint8Array(width * this.rows); // 255 minus grey of each canvas pixel
-    this.left = new Int32Array(this.rows); // where each row of `dark` may be other than zero: from here
-    this.right = new Int32Array(this.rows); // ... to before here
     this.columns = DinoPicture.#shares(width);
     this.lines = DinoPicture.#shares(this.rows);
     this.total = width * this.rows;
-    this.line = new Int32Array(DinoPicture.SIZE + 1);
-    this.sums = new Int32Array(DinoPicture.SIZE);
+    this.stamp = 1;
+    // Of each canvas pixel: darkness (255 minus grey), and above its 8 bits the stamp of the picture in which
+    // it was last drawn. An older stamp means white: nothing has to be cleared between two pictures.
+    this.canvas = new Uint32Array(width * this.rows);
+    this.line = new Int32Array(DinoPicture.SIZE + 1); // one canvas row's darkness, in columns of the picture
+    this.sums = new Int32Array((DinoPicture.SIZE + 1) * DinoPicture.SIZE);
   }
 
   // For each source pixel: the picture's pixel in which it starts, and how much of it falls there,
@@ -44,19 +45,9 @@ window.DinoPicture = class DinoPicture {
     return 255 - ((data[i] * 4899 + data[i + 1] * 9617 + data[i + 2] * 1868 + 8192) >> 14);
   }
 
-  clear() {
-    for (let y = 0; y < this.rows; y++) {
-      if (this.right[y] > this.left[y]) {
-        this.dark.fill(0, y * this.width + this.left[y], y * this.width + this.right[y]);
-      }
-      this.left[y] = this.width;
-      this.right[y] = 0;
-    }
-  }
-
   // The picture as read back from the canvas: slow, and always right.
   fromCanvas(canvas, out, offset) {
-    const { width, rows, dark } = this;
+    const { width, rows, line, columns } = this;
     // An opaque canvas in main memory: read-back needs neither a trip to a GPU nor a division by alpha.
     this.scratch ??= new OffscreenCanvas(width, rows)
       .getContext("2d", { alpha: false, willReadFrequently: true });
@@ -64,74 +55,84 @@ window.DinoPicture = class DinoPicture {
     this.scratch.fillRect(0, 0, width, rows);
     this.scratch.drawImage(canvas, 0, -DinoPicture.TOP);
     const { data } = this.scratch.getImageData(0, 0, width, rows);
-    for (let i = 0; i < dark.length; i++) dark[i] = DinoPicture.darkness(data, 4 * i);
-    this.left.fill(0);
-    this.right.fill(width);
-    this.#reduce(out, offset);
+    for (let y = 0, i = 0; y < rows; y++) {
+      for (let x = 0; x < width; x++, i += 4) this.#add(x, DinoPicture.darkness(data, i));
+      this.#addLine(y, columns.target[0], columns.target[width - 1]);
+    }
+    this.#finish(out, offset);
   }
 
-  // The picture of a list of draws (see display_list.js), without a canvas.
+  // The picture of a list of draws (see display_list.js), without a canvas: only what a sprite covers is
+  // looked at, and goes straight into the means.
   fromDraws(draws, out, offset) {
-    this.clear();
-    for (const draw of draws) this.#blit(draw);
-    this.#reduce(out, offset);
+    for (let i = 0; i < draws.length; i++) this.#blit(draws[i]);
+    this.#finish(out, offset);
+    this.stamp = (this.stamp + 1) % (1 << 24);
+    if (this.stamp === 0) {
+      this.canvas.fill(0);
+      this.stamp = 1;
+    }
   }
 
   #blit({ sheet, sx, sy, width, height, x, y, alpha }) {
     const top = y - DinoPicture.TOP;
     const from = Math.max(0, -x);
     const to = Math.min(width, this.width - x);
+    const last = Math.min(height, this.rows - top);
     if (from >= to) return;
-    const { dark } = this;
-    const opaque = alpha === 1;
-    for (let row = Math.max(0, -top); row < height && top + row < this.rows; row++) {
-      const line = top + row;
-      let source = (sy + row) * sheet.width + sx + from;
-      let target = line * this.width + x + from;
-      for (let i = from; i < to; i++, source++, target++) {
-        const cover = sheet.alpha[source];
-        if (cover === 0) continue;
-        if (opaque && cover === 255) {
-          dark[target] = sheet.dark[source];
-        } else {
-          const share = (cover / 255) * alpha;
-          dark[target] = Math.round(sheet.dark[source] * share + dark[target] * (1 - share));
-        }
+    const { canvas, columns } = this;
+    const { dark, cover, skip } = sheet;
+    const stamp = this.stamp << 8;
+    const first = columns.target[x + from];
+    const end = columns.target[x + to - 1];
+    for (let row = Math.max(0, -top); row < last; row++) {
+      const source = (sy + row) * sheet.width + sx;
+      const target = (top + row) * this.width + x;
+      for (let i = from + skip[source + from]; i < to; i += 1 + skip[source + i + 1]) {
+        const before = canvas[target + i] - stamp;
+        const under = before >= 0 && before < 256 ? before : 0;
+        const share = (cover[source + i] / 255) * alpha;
+        const now = share === 1
+          ? dark[source + i]
+          : Math.round(dark[source + i] * share + under * (1 - share));
+        canvas[target + i] = stamp + now;
+        this.#add(x + i, now - under);
       }
-      if (x + from < this.left[line]) this.left[line] = x + from;
-      if (x + to > this.right[line]) this.right[line] = x + to;
+      this.#addLine(top + row, first, end);
     }
   }
 
-  #reduce(out, offset) {
-    const { width, rows, dark, columns, lines, line, sums, total } = this;
+  // Adds to the darkness of one canvas row at column `x`.
+  #add(x, darkness) {
+    const column = this.columns.target[x];
+    const share = this.columns.share[x];
+    this.line[column] += darkness * share;
+    this.line[column + 1] += darkness * (DinoPicture.SIZE - share);
+  }
+
+  // Adds the row to the picture, columns `first` to `last` of it, and makes it white again.
+  #addLine(y, first, last) {
+    const { line, sums, lines } = this;
     const size = DinoPicture.SIZE;
-    sums.fill(0);
-    for (let y = 0; y < rows; y++) {
-      const empty = this.right[y] <= this.left[y];
-      if (!empty) {
-        line.fill(0);
-        const start = y * width;
-        for (let x = this.left[y]; x < this.right[y]; x++) {
-          const value = dark[start + x];
-          if (value === 0) continue;
-          const column = columns.target[x];
-          const share = columns.share[x];
-          line[column] += value * share;
-          line[column + 1] += value * (size - share);
-        }
-      }
-      const target = lines.target[y];
-      const share = lines.share[y];
-      if (!empty) for (let x = 0; x < size; x++) sums[x] += line[x] * share;
-      if (y === rows - 1 || share < size || lines.target[y + 1] !== target) {
-        const start = offset + target * size;
-        const rest = empty ? 0 : size - share;
-        for (let x = 0; x < size; x++) {
-          out[start + x] = 255 - Math.round(sums[x] / total);
-          sums[x] = rest ? line[x] * rest : 0;
-        }
-      }
+    const share = lines.share[y];
+    const start = lines.target[y] * size;
+    for (let x = first; x <= last; x++) {
+      sums[start + x] += line[x] * share;
+      sums[start + size + x] += line[x] * (size - share);
+      line[x] = 0;
     }
+    if (last + 1 < size) {
+      sums[start + last + 1] += line[last + 1] * share;
+      sums[start + size + last + 1] += line[last + 1] * (size - share);
+    }
+    line[last + 1] = 0;
+  }
+
+  #finish(out, offset) {
+    const { sums, total } = this;
+    for (let i = 0; i < DinoPicture.BYTES; i++) {
+      out[offset + i] = sums[i] === 0 ? 255 : 255 - Math.round(sums[i] / total);
+    }
+    sums.fill(0);
   }
 };

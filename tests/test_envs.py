@@ -159,7 +159,11 @@ def same(first: list[tuple], second: list[tuple]) -> bool:
 
 
 VARIATION = GameVariation(
-    base=SOON, start_speed=(8.0, 13.0), random_start_share=0.5, dino_x=(0, 50), delay_concentrations=(0.3, 0.3, 0.3)
+    base=SOON,
+    start_speed=(8.0, 13.0),
+    random_start_share=0.5,
+    dino_x=(0, 50),
+    delay_concentrations=(0.3, 0.3, 0.3),
 )
 
 

@@ -546,6 +546,29 @@ def test_live_pictures_are_lock_step_pictures(game, page, request):
     raise AssertionError("the dino looks different")
 
 
+def test_a_live_picture_is_of_the_frame_just_drawn(untouched):
+    """And not of the one before, which would be a frame of delay in every decision."""
+    start(untouched)
+    fresh = untouched.browser.driver.execute_async_script("""
+        const done = arguments[0];
+        const r = DinoBridge.runner();
+        const update = r.update;
+        let updated = null;
+        r.update = (...rest) => {
+          updated = document.timeline.currentTime; // one value for all callbacks of a frame
+          return update.apply(r, rest);
+        };
+        const fresh = [];
+        const look = () => DinoBridge.observe(2).then(() => {
+          fresh.push(updated === document.timeline.currentTime);
+          if (fresh.length < 20) return look();
+          delete r.update;
+          done(fresh);
+        });
+        look();""")
+    assert sum(fresh) >= 18  # the page takes up the new `update` after a frame or two
+
+
 def test_live_keys_are_real_and_quick(untouched):
     start(untouched)
     untouched.take_delays()

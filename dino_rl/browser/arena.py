@@ -195,6 +195,11 @@ class Arena:
         """Every number in the state of one game, by its path in the page's objects."""
         return self.browser.driver.execute_script(f"return DinoArena.numbers({int(game)})")
 
+    @property
+    def memory_mb(self) -> float:
+        """As `Browser.memory_mb`."""
+        return self.browser.memory_mb
+
     def close(self):
         if self._channel is not None:
             self._channel.close()
@@ -207,3 +212,81 @@ class Arena:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Arenas:
+    """Games spread evenly over several browsers, whose pages run on several cores. Used as one `Arena`.
+
+    Args:
+        num_games: how many games in all, at least one for each browser.
+        browsers: how many browsers.
+        headless: no windows.
+
+    Raises:
+        BrowserError, PageError: as for `Arena`.
+    """
+
+    def __init__(self, num_games: int, browsers: int, headless: bool = True):
+        self.num_games = num_games
+        self._arenas: list[Arena] = []
+        self._games = [
+            range(part[0], part[-1] + 1) for part in np.array_split(np.arange(num_games), browsers)
+        ]
+        try:
+            for games in self._games:
+                self._arenas.append(Arena(len(games), headless))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def browser(self) -> Browser:
+        """The first of them."""
+        return self._arenas[0].browser
+
+    def send(
+        self,
+        actions: Sequence[int] | np.ndarray | None = None,
+        frames: int = 1,
+        resets: dict[int, tuple[int, GameSettings]] | None = None,
+        watched: dict | None = None,
+    ):
+        """As `Arena.send`: all pages begin to run."""
+        for arena, games in zip(self._arenas, self._games, strict=True):
+            here = watched and watched["game"] in games
+            arena.send(
+                None if actions is None else actions[games.start : games.stop],
+                frames,
+                {game - games.start: reset for game, reset in (resets or {}).items() if game in games},
+                {**watched, "game": watched["game"] - games.start} if watched and here else None,
+            )
+
+    def receive(self) -> Observation:
+        """Wait for all of them."""
+        parts = [arena.receive() for arena in self._arenas]
+        return Observation(
+            np.concatenate([part.pictures for part in parts]),
+            np.concatenate([part.states for part in parts]),
+            parts[0].fields,
+        )
+
+    def step(self, *arguments, **named) -> Observation:
+        """`send`, then `receive`."""
+        self.send(*arguments, **named)
+        return self.receive()
+
+    def canvas(self, game: int = 0) -> np.ndarray:
+        """As `Arena.canvas`."""
+        for arena, games in zip(self._arenas, self._games, strict=True):
+            if game in games:
+                return arena.canvas(game - games.start)
+        raise IndexError(game)
+
+    @property
+    def memory_mb(self) -> float:
+        """Of all of them."""
+        return sum(arena.memory_mb for arena in self._arenas)
+
+    def close(self):
+        for arena in self._arenas:
+            arena.close()

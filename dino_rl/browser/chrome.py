@@ -202,6 +202,15 @@ class Browser:
         """`chrome 156.0.8078.79`, as results record it."""
         return f"{self.driver.capabilities['browserName']} {self.version}"
 
+    @property
+    def memory_mb(self) -> float:
+        """Memory that the browser's processes share with nobody, in MB."""
+        total = 0
+        for process in self._tree():
+            with contextlib.suppress(psutil.Error):  # gone, or not ours to look at
+                total += process.memory_full_info().uss
+        return total / 1e6
+
     def cdp(self, command: str, arguments: dict) -> dict:
         """One command of the Chrome DevTools Protocol."""
         return self.driver.execute_cdp_cmd(command, arguments)

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from dino_rl.browser import Arena, Game
+from dino_rl.browser import Arena, Arenas, Game
 from dino_rl.browser.frames import SIZE
 from dino_rl.browser.observation import Observation
 from dino_rl.errors import DinoError
@@ -34,7 +34,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
 
     ## Observation Space
     `Box(0, 255, (80, 80, 4), uint8)` for each game: the last four pictures (`stack_stride` steps apart),
-    newest last. After a reset all four are the first picture. See `game/picture.js` for how a picture is made.
+    newest last. After a reset all four are the first picture. `game/picture.js` says how a picture is made.
 
     ## Rewards
     "survival": +0.01 for a step survived, -1 for a crash; "tutorial": +0.1 and -1.
@@ -62,6 +62,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         autoreset_mode: NEXT_STEP (Gymnasium's default) or DISABLED (`reset` with a `reset_mask`).
         render_mode: "rgb_array", "human" (a window) or None.
         headless: no window; None decides by `render_mode`.
+        browsers: the games are spread over so many browsers, to use more cores.
 
     Raises:
         BrowserError, PageError: see `dino_rl.errors`.
@@ -87,8 +88,11 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         headless: bool | None = None,
+        browsers: int = 1,
     ):
         _check_options(reward, num_actions, decision_interval_frames, stack_size, stack_stride, num_envs)
+        if not 1 <= browsers <= num_envs:
+            raise DinoError(f"{num_envs} games cannot be spread over {browsers} browsers.")
         self.num_envs = num_envs
         self.decision_interval_frames = decision_interval_frames
         self.max_score = max_score
@@ -113,7 +117,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         self._watched: dict | None = None
         if headless is None:
             headless = render_mode != "human"
-        self.arena = Arena(num_envs, headless)
+        self.arena = Arena(num_envs, headless) if browsers == 1 else Arenas(num_envs, browsers, headless)
         self.closed = False
 
     @property

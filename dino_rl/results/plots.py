@@ -1,16 +1,21 @@
 """A run's curves."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
+import matplotlib.ticker
 
 matplotlib.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dino_rl.errors import RunError
+from dino_rl.errors import DinoError, RunError
 from dino_rl.results.runlog import read_table
+
+if TYPE_CHECKING:  # TensorFlow comes with it
+    from dino_rl.benchmark import Scaling
 
 BACKGROUNDS = {"light": "default", "dark": "dark_background"}
 RAW = {"linewidth": 0.8, "alpha": 0.35}
@@ -53,6 +58,36 @@ def plot_run(run_dir: Path) -> list[Path]:
                 plt.close(figure)
         paths.append(path)
     return paths
+
+
+def plot_scaling(scaling: "list[Scaling]", path: Path):
+    """Draw what games side by side bring (steps a second) and cost (memory), from `benchmark`.
+
+    Raises:
+        DinoError: the file cannot be written.
+    """
+    figure, (speed, memory) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for browsers in sorted({row.browsers for row in scaling}):
+        rows = [row for row in scaling if row.browsers == browsers]
+        games = [row.games for row in rows]
+        label = f"{browsers} browser{'s' * (browsers > 1)}"
+        speed.plot(games, [row.steps_per_s for row in rows], "o-", label=label)
+        memory.plot(games, [row.browser_mb for row in rows], "o-", label=label)
+    speed.set(title="Four-frame steps with their picture, all games together", ylabel="steps a second")
+    memory.set(title="Memory of the browsers", ylabel="MB")
+    for axis in (speed, memory):
+        axis.set(xlabel="games side by side", xscale="log", ylim=(0, None))
+        axis.set_xticks([row.games for row in scaling if row.browsers == 1], minor=False)
+        axis.set_xticks([], minor=True)
+        axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+        axis.grid(alpha=0.25)
+        axis.legend()
+    try:
+        figure.savefig(path, dpi=110)
+    except (OSError, ValueError) as error:  # ValueError: no picture format of that name
+        raise DinoError(f"Cannot draw {path} ({error}).") from error
+    finally:
+        plt.close(figure)
 
 
 def _columns(path: Path) -> dict[str, np.ndarray]:
