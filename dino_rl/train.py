@@ -72,7 +72,8 @@ class Trainer:
 
     def _prepare(self, state: dict | None):
         env, dqn = self.settings.env, self.settings.dqn
-        shape, dtype, num_actions = interface(self.env)
+        facts = interface(self.env, env)
+        shape, dtype, num_actions = facts.observation_shape, facts.dtype, len(facts.actions)
         self._is_image = len(shape) == 3
         self.agent = DQN(dqn, shape, num_actions, self._rngs["explore"])
         self.replay = Replay(

@@ -55,8 +55,8 @@ def evaluate(options: argparse.Namespace) -> int:
         console.print(f"seed {played.seed}: {number(played.score)}{cap}")
 
     try:
-        shape, _, num_actions = interface(env)
-        model.check(shape, num_actions)
+        facts = interface(env, model.env)
+        model.check(facts.observation_shape, len(facts.actions))
         model.warm_up(env.num_envs)
         with bar:
             seeds = range(options.seed, options.seed + options.games)

@@ -38,8 +38,8 @@ def play(options: argparse.Namespace) -> int:
     )
     show = _Show(options, model, env, video, headless)
     try:
-        shape, _, num_actions = interface(env)
-        model.check(shape, num_actions)
+        facts = interface(env, model.env)
+        model.check(facts.observation_shape, len(facts.actions))
         model.warm_up(env.num_envs)
         with show.view:
             seeds = itertools.count(options.seed)
