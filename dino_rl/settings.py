@@ -9,6 +9,7 @@ import numpy as np
 from dino_rl.errors import DinoError
 
 DINO_ID = "ChromeDino-v0"
+ALGORITHMS = ("dqn", "cem")
 # Game seeds given by a caller lie below this, those that an environment draws by itself lie above: a game of
 # an evaluation (explicit seeds) is never met in training (drawn seeds).
 DRAWN_SEEDS_FROM = 2**31
@@ -160,7 +161,7 @@ class RunSettings:
     """One training run: what to learn, how, and for how long."""
 
     env: EnvSettings = EnvSettings()
-    algorithm: str = "dqn"  # or "cem"
+    algorithm: str = "dqn"  # one of ALGORITHMS
     dqn: DQNSettings = DQNSettings()
     cem: CEMSettings = CEMSettings()
     steps: int | None = None  # environment steps

@@ -29,7 +29,7 @@ def benchmark(options: argparse.Namespace) -> int:
         result = {
             "figures": [asdict(figure) for figure in figures],
             "cores": os.cpu_count(),
-            "versions": versions(version_of(find_browser())),
+            "versions": versions({"browser": version_of(find_browser())}),
         }
         write_text(options.json, json.dumps(result, indent=2) + "\n")
     return 0

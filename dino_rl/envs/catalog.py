@@ -1,6 +1,6 @@
 """An id -> an environment ready for an agent, and the settings to learn it with."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import gymnasium
 import numpy as np
@@ -38,7 +38,7 @@ class Interface:
     actions: tuple[str, ...]
     watched: tuple[str, ...] = ()
     picture: str | None = None
-    versions: dict[str, str] | None = None
+    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_image(self) -> bool:
@@ -142,7 +142,7 @@ def make_single_env(
 def interface(env: gymnasium.vector.VectorEnv, settings: EnvSettings) -> Interface:
     """What an agent needs to know of an environment that was made here."""
     observation = env.single_observation_space
-    shape, dtype = observation.shape, np.dtype(observation.dtype)  # type: ignore[arg-type]
+    shape, dtype = observation.shape, np.dtype(observation.dtype)
     if settings.id == DINO_ID:
         return Interface(
             shape,  # type: ignore[arg-type]
@@ -161,6 +161,15 @@ def interface(env: gymnasium.vector.VectorEnv, settings: EnvSettings) -> Interfa
         picture=f"area mean to {size}x{size} grey, newest of the stack last" if is_image else None,
         versions=standard.versions(settings.id),
     )
+
+
+def show(env: gymnasium.vector.VectorEnv, lane: int, values: np.ndarray, action: int, title: str):
+    """Show a person, from the next step on, what the agent makes of one environment.
+
+    The Dino's window has room for it; the windows of others show the environment alone.
+    """
+    if isinstance(env, DinoVectorEnv):
+        env.think_aloud(lane, values.tolist(), int(action), title)
 
 
 def used_settings(settings: EnvSettings) -> dict:

@@ -117,10 +117,11 @@ def _make_one(settings: EnvSettings, render_mode: str | None, training: bool) ->
     if is_atari:  # four frames a step, the brighter of the last two, up to 30 idle frames at the start
         env = wrappers.AtariPreprocessing(env, screen_size=size)
     else:
-        if env.observation_space.shape[-1] == 3:
+        height, width, colours = env.observation_space.shape  # type: ignore[misc]
+        if colours == 3:
             env = wrappers.GrayscaleObservation(env)
         else:
-            env = wrappers.ReshapeObservation(env, env.observation_space.shape[:2])
+            env = wrappers.ReshapeObservation(env, (height, width))
         env = wrappers.ResizeObservation(env, (size, size))
     if training and settings.life_loss_is_final:
         env = LifeLoss(env)
