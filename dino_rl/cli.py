@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dino_rl.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, DinoError
-from dino_rl.settings import DINO_ID, PRESETS
+from dino_rl.settings import ALGORITHMS, DINO_ID, PRESETS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,8 +47,10 @@ _return = _number(float, -math.inf, "a number")
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = _Parser(
-        prog="run_dino.py", description="An agent that learns the real Chrome Dino game from pixels."
+        prog="run_dino.py",
+        description="An agent that learns the real Chrome Dino game from pixels, and any Gymnasium environment.",
     )
+    known = dict.fromkeys(settings.env.id for settings in PRESETS.values() if settings.env.id)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
     train = commands.add_parser(
@@ -57,13 +59,17 @@ def build_parser() -> argparse.ArgumentParser:
         description="Learn to play. Ctrl-C saves; --resume goes on. The best model of the run, chosen by "
         "greedy games on held-out seeds, is RUN_DIR/best.h5.",
     )
-    train.add_argument("--env", default=DINO_ID, metavar="ID", help="environment (default: %(default)s)")
-    train.add_argument("--algo", choices=["dqn"], default="dqn", help="algorithm (default: %(default)s)")
+    train.add_argument(
+        "--env",
+        metavar="ID",
+        help=f"a Gymnasium environment with discrete actions: {', '.join(known)}, or any other "
+        f"(default: {DINO_ID})",
+    )
+    train.add_argument("--algo", choices=ALGORITHMS, help="algorithm (default: dqn)")
     train.add_argument(
         "--preset",
-        default="dino",
         metavar="NAME",
-        help=f"settings: {', '.join(PRESETS)} (default: %(default)s)",
+        help=f"settings: {', '.join(PRESETS)} (default: the environment's own)",
     )
     train.add_argument("--steps", type=_count, metavar="N", help="stop after N environment steps")
     train.add_argument(
@@ -80,10 +86,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its settings"
     )
     train.add_argument(
-        "--stop-return", type=_return, metavar="R", help="stop when 100 episodes reach this mean"
+        "--stop-return",
+        type=_return,
+        metavar="R",
+        help="solved: stop when the mean return of the last 100 episodes reaches this (default: the preset's)",
     )
     train.add_argument(
-        "--watch", action="store_true", help="show the games, and what the network sees, in a window"
+        "--watch",
+        action="store_true",
+        help="show the games in a window; of the Dino, what the network sees too",
     )
     train.set_defaults(run=_train)
 
@@ -96,16 +107,17 @@ def build_parser() -> argparse.ArgumentParser:
     play.add_argument(
         "--clock",
         choices=["lockstep", "live"],
-        default="live",
-        help="whose time it is (default: %(default)s)",
+        help="the Dino's: whose time it is (default: live)",
     )
-    play.add_argument("--url", choices=["chrome://dino"], help="play on the untouched page (live clock only)")
+    play.add_argument(
+        "--url", choices=["chrome://dino"], help="the Dino's: play on the untouched page (live clock only)"
+    )
     play.add_argument(
         "--games", type=_count, metavar="N", help="games to play (default: until the window is closed)"
     )
-    play.add_argument("--max-score", type=_count, metavar="M", help="end a game at this score")
+    play.add_argument("--max-score", type=_count, metavar="M", help="the Dino's: end a game at this score")
     play.add_argument(
-        "--seed", type=_seed, default=0, metavar="S", help="first seed, lock-step only (default: 0)"
+        "--seed", type=_seed, default=0, metavar="S", help="first seed; not for live games (default: 0)"
     )
     play.add_argument("--record", type=Path, metavar="FILE.mp4", help="film the games")
     play.add_argument(
@@ -125,21 +137,27 @@ def build_parser() -> argparse.ArgumentParser:
         "--games", type=_count, default=50, metavar="N", help="games (default: %(default)s)"
     )
     evaluate.add_argument("--seed", type=_seed, default=0, metavar="S", help="seeds S, S+1, ... (default: 0)")
+    evaluate.add_argument("--clock", choices=["lockstep", "live"], help="the Dino's (default: lockstep)")
     evaluate.add_argument(
-        "--clock", choices=["lockstep", "live"], default="lockstep", help="(default: %(default)s)"
+        "--url", choices=["chrome://dino"], help="the Dino's: play on the untouched page (live clock only)"
     )
     evaluate.add_argument(
-        "--url", choices=["chrome://dino"], help="play on the untouched page (live clock only)"
-    )
-    evaluate.add_argument("--constant-speed", action="store_true", help="no acceleration, so no birds")
-    evaluate.add_argument(
-        "--max-score", type=_count, default=20_000, metavar="M", help="end a game here (default: %(default)s)"
+        "--constant-speed", action="store_true", help="the Dino's: no acceleration, so no birds"
     )
     evaluate.add_argument(
-        "--num-envs", type=_count, default=25, metavar="N", help="lock-step games side by side"
+        "--max-score", type=_count, metavar="M", help="the Dino's: end a game here (default: 20000)"
     )
     evaluate.add_argument(
-        "--save-replays", type=Path, metavar="DIR", help="keep each game as a file that replay can check"
+        "--num-envs", type=_count, default=25, metavar="N", help="games side by side (default: %(default)s)"
+    )
+    evaluate.add_argument(
+        "--save-replays",
+        type=Path,
+        metavar="DIR",
+        help="the Dino's: keep each game as a file that replay can check",
+    )
+    evaluate.add_argument(
+        "--against-random", action="store_true", help="play the same games at random too, and compare"
     )
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
     evaluate.set_defaults(run=_evaluate)

@@ -46,10 +46,25 @@ class Evaluation:
             "max": float(scores.max()),
             "min": float(scores.min()),
             "std": float(scores.std()),
+            "confidence": confidence_interval(scores),
             "capped": sum(game.capped for game in self.games),
             "games": len(self.games),
             "seeds": [game.seed for game in self.games],
         }
+
+
+def confidence_interval(scores: np.ndarray, share: float = 0.95, resamples: int = 10_000) -> list[float]:
+    """Bounds of the mean, by the percentile bootstrap (Efron 1979), which asks nothing of the scores'
+    distribution. Equal scores give equal bounds."""
+    rng = np.random.default_rng(0)
+    means = rng.choice(scores, (resamples, len(scores))).mean(axis=1)
+    return np.quantile(means, [(1 - share) / 2, (1 + share) / 2]).tolist()
+
+
+def random_policy(num_actions: int, seed: int = 0) -> Policy:
+    """One that knows nothing: all actions alike."""
+    rng = np.random.default_rng(seed)
+    return lambda observations: rng.integers(num_actions, size=len(observations))
 
 
 def play_games(

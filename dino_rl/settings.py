@@ -1,6 +1,6 @@
 """Every setting, and every default, in one place: the game's, the agent's, the run's."""
 
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -9,6 +9,7 @@ import numpy as np
 from dino_rl.errors import DinoError
 
 DINO_ID = "ChromeDino-v0"
+ALGORITHMS = ("dqn", "cem")
 # Game seeds given by a caller lie below this, those that an environment draws by itself lie above: a game of
 # an evaluation (explicit seeds) is never met in training (drawn seeds).
 DRAWN_SEEDS_FROM = 2**31
@@ -93,7 +94,10 @@ class DQNSettings:
     epsilon_end: float = 0.0
     epsilon_knee: float = 0.008  # reached at `epsilon_knee_at`, then linearly on to the end
     epsilon_knee_at: float = 0.1
-    random_action_weights: tuple[float, ...] = (0.85, 0.10, 0.05)  # nothing, jump, duck
+    epsilon_play: float = 0.0  # share of random actions of the finished agent; some games have dead ends
+    random_action_weights: tuple[float, ...] = (0.85, 0.10, 0.05)  # nothing, jump, duck; none: all alike
+    reward_limit: float | None = None  # rewards are learned as if they lay within plus or minus this
+    updates_per_call: int = 1  # of TensorFlow; small networks cost less than the call
 
     def epsilon(self, progress: float) -> float:
         """Share of random actions at this point of the run."""
@@ -111,8 +115,20 @@ class DQNSettings:
 
 
 @dataclass(frozen=True)
+class CEMSettings:
+    """Hyper-parameters of the deep cross-entropy method; their sources are in docs/cem.md."""
+
+    sessions: int = 100  # in an iteration
+    elite_percentile: float = 70.0  # sessions whose return is at least this percentile of all are elites
+    hidden_units: tuple[int, ...] = (64, 64)
+    learning_rate: float = 1e-3
+    batch_size: int = 256  # state-action pairs
+    epochs: int = 4  # passes over the elites' pairs in an iteration
+
+
+@dataclass(frozen=True)
 class EnvSettings:
-    """How an environment is made. What concerns the Dino game only is ignored elsewhere."""
+    """How an environment is made. What concerns the Dino game only (`DINO_FIELDS`) is ignored elsewhere."""
 
     id: str = DINO_ID
     num_envs: int = 16
@@ -122,6 +138,8 @@ class EnvSettings:
     num_actions: int = 3
     stack_size: int = 4  # pictures in an observation
     stack_stride: int = 2  # decisions from one picture of an observation to the next
+    picture_size: int = 84  # side of the grey square that other games' images become
+    life_loss_is_final: bool = False  # in training, a lost life is worth no more than a lost game
     variation: GameVariation = GameVariation(
         base=GameSettings(clear_time_ms=300.0, frame_jitter_ms=0.1),
         start_speed=(6.0, 13.0),
@@ -135,23 +153,85 @@ class EnvSettings:
     greedy_max_frames: int | None = 12_000  # of the greedy games; full speed is reached at 7,000
 
 
+DINO_FIELDS = ("decision_interval_frames", "reward", "num_actions", "variation", "greedy_max_frames")
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """One training run: what to learn, how, and for how long."""
 
     env: EnvSettings = EnvSettings()
+    algorithm: str = "dqn"  # one of ALGORITHMS
     dqn: DQNSettings = DQNSettings()
+    cem: CEMSettings = CEMSettings()
     steps: int | None = None  # environment steps
     minutes: float | None = 60.0  # whichever of the two ends first
     seed: int = 0
     validations: int = 4  # greedy games on held-out seeds, evenly over the run; they choose the best model
     validation_games: int = 20
-    validation_max_score: int = 10_000
+    validation_max_score: int = 10_000  # of the Dino
     validation_time_share: float = 0.1  # they take about this share of the time at most
     checkpoint_minutes: float = 10.0
     stop_return: float | None = None  # stop when the mean of the last 100 episodes reaches this
 
 
+# Plain double DQN on a vector of numbers, the way that the LunarLander tutorials learn: see docs/dqn.md.
+_VECTORS = RunSettings(
+    env=EnvSettings(id="", num_envs=8, greedy_envs=0, stack_size=1, stack_stride=1),
+    dqn=DQNSettings(
+        network="dense",
+        dueling=False,
+        n_step=1,
+        discount=0.99,
+        replay_ratio=16.0,  # a batch of 64 every 4 steps
+        replay_capacity=100_000,
+        learning_starts=1_000,
+        priority_exponent=0.0,
+        importance_exponent=0.0,
+        learning_rate=5e-4,
+        learning_rate_end=5e-5,
+        target_update_rate=1e-3,
+        epsilon_start=1.0,
+        epsilon_knee=0.05,
+        epsilon_end=0.01,
+        random_action_weights=(),
+        updates_per_call=8,
+    ),
+    steps=500_000,
+    minutes=None,
+    validations=5,
+    validation_time_share=0.1,
+)
+# Pictures: the Dino's own recipe, with what Atari games need (Mnih et al. 2015): clipped rewards, and a lost
+# life that is final.
+_IMAGES = RunSettings(
+    env=EnvSettings(id="", num_envs=8, greedy_envs=0, stack_stride=1, life_loss_is_final=True),
+    dqn=DQNSettings(
+        n_step=3,
+        replay_ratio=8.0,
+        replay_capacity=200_000,
+        epsilon_start=1.0,
+        epsilon_knee=0.05,
+        epsilon_end=0.01,
+        epsilon_play=0.01,
+        random_action_weights=(),
+        reward_limit=1.0,
+    ),
+    minutes=30.0,
+    validations=4,
+    validation_games=10,
+)
+_CEM = replace(
+    _VECTORS,
+    algorithm="cem",
+    env=replace(_VECTORS.env, num_envs=20),
+    steps=None,
+    minutes=10.0,
+    validations=1,
+)
+
+# The first preset of an environment and an algorithm is its default; those of no environment are the defaults
+# of all others.
 PRESETS: dict[str, RunSettings] = {
     "dino": RunSettings(),
     # The tutorial that most people know, as it is told: its network, its reward, plain DQN.
@@ -184,6 +264,25 @@ PRESETS: dict[str, RunSettings] = {
             random_action_weights=(0.5, 0.5),
         ),
     ),
+    "cartpole": replace(
+        _VECTORS,
+        env=replace(_VECTORS.env, id="CartPole-v1"),
+        steps=300_000,
+        stop_return=475.0,  # Gymnasium's own reward threshold, as the next two
+    ),
+    "acrobot": replace(_VECTORS, env=replace(_VECTORS.env, id="Acrobot-v1"), stop_return=-100.0),
+    "lunarlander": replace(
+        _VECTORS,
+        env=replace(_VECTORS.env, id="LunarLander-v3"),
+        dqn=replace(_VECTORS.dqn, discount=0.995),
+        steps=600_000,
+        stop_return=200.0,
+    ),
+    "breakout": replace(_IMAGES, env=replace(_IMAGES.env, id="ALE/Breakout-v5")),
+    "cartpole-cem": replace(_CEM, env=replace(_CEM.env, id="CartPole-v1"), stop_return=190.0),
+    "vectors": _VECTORS,
+    "images": _IMAGES,
+    "vectors-cem": _CEM,
 }
 
 

@@ -1,6 +1,7 @@
 """What a person sees on the terminal: live tables on a screen, plain lines when piped."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
+BARS = " ▁▂▃▄▅▆▇█"
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -34,6 +36,22 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 
+def histogram(values: Sequence[float], bins: int = 20) -> tuple[str, float, float]:
+    """How values spread, as a row of bars: (bars, least, greatest)."""
+    counts, _ = np.histogram(values, bins)
+    heights = np.ceil(counts / counts.max() * (len(BARS) - 1)).astype(int)
+    return "".join(BARS[height] for height in heights), float(np.min(values)), float(np.max(values))
+
+
+INTERVAL = (  # what is shown of intervals.csv, where there is something: name, column, form
+    ("score", "score_mean", number),
+    ("greedy", "greedy_score_mean", number),
+    ("epsilon", "epsilon", "{:.3f}".format),
+    ("loss", "loss", "{:.4f}".format),
+    ("q", "q_mean", "{:+.3f}".format),
+)
+
+
 class TrainingView:
     """A run's numbers as they come: a line for each interval, a highlighted one for each validation."""
 
@@ -51,10 +69,22 @@ class TrainingView:
     def interval(self, row: dict):
         self._bar.update(self._task, completed=row["progress"])
         console.print(
-            f"{row['minutes']:6.1f} min  step {row['step']:>9,}  score {number(row['score_mean']):>7}  "
-            f"greedy {number(row['greedy_score_mean']):>7}  epsilon {row['epsilon']:.3f}  "
-            f"loss {row['loss']:.4f}  q {row['q_mean']:+.3f}  "
-            f"{row['steps_per_s']:.0f} steps/s  {row['updates_per_s']:.0f} updates/s"
+            f"{row['minutes']:6.1f} min  step {row['step']:>9,}  "
+            + "".join(
+                f"{name} {form(row[column]):>6}  "
+                for name, column, form in INTERVAL
+                if math.isfinite(row.get(column, math.nan))
+            )
+            + f"{row['steps_per_s']:.0f} steps/s  {row['updates_per_s']:.0f} updates/s"
+        )
+
+    def milestone(self, row: dict):
+        """An iteration of the cross-entropy method."""
+        bars, low, high = histogram(row["returns"])
+        console.print(
+            f"{row['minutes']:6.1f} min  step {row['step']:>9,}  iteration {row['iteration']:>3}  "
+            f"mean {number(row['mean']):>6}  threshold {number(row['threshold']):>6}  "
+            f"elites {row['elites']:>3} of {row['sessions']}  returns {number(low)} {bars} {number(high)}"
         )
 
     def validation(self, row: dict):
@@ -66,11 +96,15 @@ class TrainingView:
         )
 
 
-def score_table(title: str, summary: dict) -> Table:
-    """Statistics of an evaluation."""
-    table = Table(title=title, show_header=False)
+def score_table(title: str, summary: dict, chance: dict | None = None) -> Table:
+    """Statistics of an evaluation, and of random play beside them."""
+    table = Table("", "model", "random play", title=title, show_header=chance is not None)
+    columns = [summary] + ([chance] if chance else [])
     for name in ("games", "mean", "median", "max", "min", "std", "capped"):
-        table.add_row(name, number(summary[name]))
+        table.add_row(name, *(number(column[name]) for column in columns))
+        if name == "mean":
+            bounds = (" to ".join(map(number, column["confidence"])) for column in columns)
+            table.add_row("mean, 95 % sure", *bounds)
     return table
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from dino_rl.agents.dqn import DQN
-from dino_rl.agents.replay import Replay
-from dino_rl.envs.catalog import interface, make_evaluation_env, make_training_env
+from dino_rl.agents.algorithms import make_learner
+from dino_rl.agents.learner import Step, mean
+from dino_rl.envs.catalog import interface, make_evaluation_env, make_training_env, show
 from dino_rl.errors import BrowserError, RunError
 from dino_rl.evaluate import Evaluation, play_games
 from dino_rl.results import checkpoint
@@ -32,10 +32,12 @@ Scores = dict[bool, deque[float]]  # the last ones of exploring (False) and of g
 
 @dataclass(frozen=True)
 class Report:
-    """What the loop tells whoever watches: a row of intervals.csv, or one of validations.csv."""
+    """What the loop tells whoever watches: a row of intervals.csv, one of validations.csv, or a milestone of
+    the algorithm's own."""
 
     interval: dict | None = None
     validation: dict | None = None
+    milestone: dict | None = None
 
 
 class Trainer:
@@ -56,6 +58,7 @@ class Trainer:
         self.settings = settings
         self.run_dir = run_dir
         self.stopped = False  # set it, and the run ends after the step at hand
+        self.solved_with: float | None = None  # the mean of the last episodes that reached `stop_return`
         self._watch = watch
         state = checkpoint.load_state(run_dir) if resume else None
         keras.utils.set_random_seed(settings.seed)
@@ -71,55 +74,56 @@ class Trainer:
             raise
 
     def _prepare(self, state: dict | None):
-        env, dqn = self.settings.env, self.settings.dqn
-        shape, dtype, num_actions = interface(self.env)
-        self._is_image = len(shape) == 3
-        self.agent = DQN(dqn, shape, num_actions, self._rngs["explore"])
-        self.replay = Replay(
-            dqn.replay_capacity,
-            env.num_envs,
-            shape[:2] if self._is_image else shape,
-            dtype,
-            shape[-1] if self._is_image else 0,
-            env.stack_stride,
-            dqn.n_step,
-            dqn.discount,
-            dqn.priority_exponent,
-            self._rngs["replay"],
+        env = self.settings.env
+        self.made_for = interface(self.env, env)
+        self.learner = make_learner(
+            self.settings,
+            self.made_for.observation_shape,
+            self.made_for.dtype,
+            len(self.made_for.actions),
+            self._rngs,
         )
+        self._statistics = EpisodeStatistics(env.num_envs, self.made_for.actions, self.made_for.watched)
         self.step = self.episodes = 0
         self.best_mean = -np.inf
         self._seconds_before = 0.0
         self._validations_done = 0
         self._next_validation = 0.0  # not before this many seconds
-        self._learn_debt = 0.0  # transitions that are due to be learned from
         if state is not None:
             self._take_over(state)
         self._started = time.monotonic()
         self._open_run_dir()
 
     def _take_over(self, state: dict):
-        checkpoint.load(self.run_dir, self.agent, self.replay)
         try:
             self.step, self.episodes = state["step"], state["episodes"]
-            self.agent.updates = state["updates"]
             self.best_mean = state["best_mean"]
             self._seconds_before = state["seconds"]
             self._validations_done = state["validations_done"]
-            self._learn_debt = state["learn_debt"]
             for name, rng in self._rngs.items():
                 rng.bit_generator.state = state["random"][name]
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"The checkpoint in {self.run_dir} is damaged ({error!r} in state.json): start a new run."
             ) from error
+        checkpoint.load(self.run_dir, self.learner, state)
 
     def _open_run_dir(self):
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
-            about = {"settings": asdict(self.settings), "versions": versions(self.env.browser_name)}
+            about = {
+                "settings": asdict(self.settings),
+                "actions": self.made_for.actions,
+                "versions": versions(self.made_for.versions),
+            }
             (self.run_dir / "run.json").write_text(json.dumps(about, indent=2) + "\n")
-            self._log = RunLog(self.run_dir, self.step)
+            self._log = RunLog(
+                self.run_dir,
+                self.learner.episode_columns + self._statistics.columns,
+                self.learner.interval_columns,
+                self.learner.milestone_columns,
+                self.step,
+            )
         except OSError as error:
             raise RunError(f"Cannot write to the run directory {self.run_dir} ({error.strerror}).") from error
 
@@ -149,26 +153,25 @@ class Trainer:
             command: how the run was started, for the model's card.
         """
         self._command = command
-        dqn = self.settings.dqn
         num_envs = self.env.num_envs
         greedy = np.arange(num_envs) >= num_envs - self.settings.env.greedy_envs
-        lanes = EpisodeStatistics(num_envs, self.agent.num_actions)
-        clock = IntervalStatistics(self.step, self.agent.updates)
+        lanes = self._statistics
+        clock = IntervalStatistics(self.step, self.learner.updates)
         scores: Scores = {False: deque(maxlen=100), True: deque(maxlen=40)}
         returns: deque[float] = deque(maxlen=100)
         checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
         restarts = 0
-        observations, first, ended = self._reset(lanes)
+        nobody = np.zeros(num_envs, bool)
+        observations, first, ended = self._reset()
         with ThreadPoolExecutor(1) as stepper:
             while self.progress < 1.0 and not self.stopped:
-                epsilon = dqn.epsilon(self.progress)
-                actions, values = self.agent.act(observations, np.where(greedy, 0.0, epsilon))
+                actions, values = self.learner.act(observations, self.progress)
                 if self._watch:
-                    self.env.think_aloud(num_envs - 1, values[-1], actions[-1], f"step {self.step:,}, greedy")
+                    show(self.env, num_envs - 1, values[-1], actions[-1], f"step {self.step:,}")
                 # The environment steps in its own thread, which waits for the browser; meanwhile we learn.
                 stepping = stepper.submit(self.env.step, actions)
                 with clock.timed("learn"):
-                    self._learn(clock)
+                    milestone = self.learner.learn(self.step, self.progress)
                 try:
                     with clock.timed("wait"):
                         next_observations, rewards, terminated, truncated, infos = stepping.result()
@@ -179,16 +182,17 @@ class Trainer:
                         raise
                     self.env.close()
                     self.env = make_training_env(self.settings.env, self._watch)
-                    observations, first, ended = self._reset(lanes)
+                    observations, first, ended = self._reset()
                     continue
-                frames = observations[..., -1] if self._is_image else observations
-                self.replay.add(frames, first, actions, rewards, terminated, truncated)
-                self._learn_debt += num_envs * dqn.replay_ratio
+                life_lost = infos.get("life_lost", nobody)
+                self.learner.take(
+                    Step(observations, first, ended, actions, rewards, terminated, truncated, life_lost)
+                )
                 self.step += num_envs
-                lanes.step(actions, rewards, values)
-                for i in np.flatnonzero(terminated | truncated):
+                lanes.step(actions, rewards)
+                for i in np.flatnonzero(terminated | truncated).tolist():
                     self.episodes += 1
-                    row = lanes.episode(int(i), infos)
+                    row = lanes.episode(i, infos)
                     scores[bool(greedy[i])].append(row["score"])
                     returns.append(row["return"])
                     self._log.episodes.add(
@@ -198,15 +202,19 @@ class Trainer:
                             "minutes": self.seconds / 60,
                             "env": i,
                             "greedy": int(greedy[i]),
-                            "epsilon": 0.0 if greedy[i] else epsilon,
                             **row,
+                            **self.learner.episode_numbers(i),
                         }
                     )
                 # Next-step autoreset: what an ended episode shows next is the first frame of another.
                 observations, first, ended = next_observations, ended, terminated | truncated
                 lanes.begin(first, infos)
+                if milestone:
+                    row = {"step": self.step, "minutes": self.seconds / 60, **milestone}
+                    self._log.iterations.add({name: row[name] for name in self._log.iterations.columns})
+                    yield Report(milestone=row)
                 if clock.since_report > INTERVAL_S:
-                    yield Report(interval=self._interval(clock, scores, epsilon))
+                    yield Report(interval=self._interval(clock, scores))
                 if self._validation_is_due():
                     report = self._validate()
                     if report:
@@ -216,54 +224,34 @@ class Trainer:
                     checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
                 target = self.settings.stop_return
                 if target is not None and len(returns) == returns.maxlen and np.mean(returns) >= target:
+                    self.solved_with = float(np.mean(returns))
                     break
         if self.step > clock.step:  # even the shortest run leaves a row
-            yield Report(interval=self._interval(clock, scores, dqn.epsilon(self.progress)))
+            yield Report(interval=self._interval(clock, scores))
         if self._validations_done < self.settings.validations and not self.stopped:
             report = self._validate()
             if report:
                 yield report
         self.save()
 
-    def _reset(self, lanes: EpisodeStatistics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        self.replay.break_off()
+    def _reset(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self.learner.break_off()
         observations, infos = self.env.reset(seed=int(self._rngs["env"].integers(2**31, 2**32 - 2**16)))
         everyone = np.ones(self.env.num_envs, bool)
-        lanes.begin(everyone, infos)
+        self._statistics.begin(everyone, infos)
         return observations, everyone, ~everyone
 
-    def _learn(self, clock: IntervalStatistics):
-        dqn = self.settings.dqn
-        if self.step < dqn.learning_starts:
-            self._learn_debt = 0.0
-            return
-        learning_rate = dqn.learning_rate_at(self.progress)
-        while self._learn_debt >= dqn.batch_size:
-            self._learn_debt -= dqn.batch_size
-            batch = self.replay.sample(dqn.batch_size, dqn.importance_exponent)
-            loss, q, td_error = self.agent.update(batch, learning_rate)
-            self.replay.update_priorities(batch.index, td_error)
-            clock.losses.append(loss)
-            clock.qs.append(q)
-
-    def _interval(self, clock: IntervalStatistics, scores: Scores, epsilon: float) -> dict:
-        def mean(values) -> float:
-            return float(np.mean(values)) if len(values) else float("nan")
-
+    def _interval(self, clock: IntervalStatistics, scores: Scores) -> dict:
         row = {
             "step": self.step,
             "minutes": self.seconds / 60,
-            "updates": self.agent.updates,
+            "updates": self.learner.updates,
             "episodes": self.episodes,
             "progress": self.progress,
             "score_mean": mean(scores[False]),
             "greedy_score_mean": mean(scores[True]),
-            "loss": mean(clock.losses),
-            "q_mean": mean(clock.qs),
-            "epsilon": epsilon,
-            "learning_rate": self.settings.dqn.learning_rate_at(self.progress),
-            "replay_frames": len(self.replay),
-            **clock.report(self.step, self.agent.updates),
+            **self.learner.interval_numbers(self.progress),
+            **clock.report(self.step, self.learner.updates),
         }
         self._log.intervals.add(row)
         return row
@@ -278,7 +266,7 @@ class Trainer:
         def policy(observations: np.ndarray) -> np.ndarray:
             if self.stopped:
                 raise _Stopped
-            return self.agent.act(observations)[0]
+            return self.learner.play(observations)
 
         for attempt in range(1, BROWSER_RESTARTS + 1):
             env = make_evaluation_env(settings.env, settings.validation_games, settings.validation_max_score)
@@ -318,19 +306,17 @@ class Trainer:
         self._log.validations.add(row)
         if best:
             self.best_mean = evaluation.mean
-            network = self.agent.acting_network
-            save_model(self.run_dir / "best.h5", network, self._card(row))
+            save_model(self.run_dir / "best.h5", self.learner.network, self._card(row))
         return Report(validation=row)
 
     def _card(self, validation: dict) -> dict:
         return model_card(
             self.settings,
-            self.agent.acting_network,
-            self.env.browser_name,
+            self.made_for,
             training={
                 "command": self._command,
                 "steps": self.step,
-                "updates": self.agent.updates,
+                "updates": self.learner.updates,
                 "minutes": round(self.seconds / 60, 1),
                 "seed": self.settings.seed,
             },
@@ -346,14 +332,12 @@ class Trainer:
         state = {
             "step": self.step,
             "episodes": self.episodes,
-            "updates": self.agent.updates,
             "best_mean": self.best_mean,
             "seconds": self.seconds,
             "validations_done": self._validations_done,
-            "learn_debt": self._learn_debt,
             "random": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
         }
-        checkpoint.save(self.run_dir, self.agent, self.replay, state)
+        checkpoint.save(self.run_dir, self.learner, state)
 
     def close(self):
         """Stop the browser and close the logs."""

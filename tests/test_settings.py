@@ -10,6 +10,7 @@ from dino_rl.agents.networks import TORSOS
 from dino_rl.envs.dino import REWARDS
 from dino_rl.errors import DinoError
 from dino_rl.settings import (
+    DINO_ID,
     PRESETS,
     DQNSettings,
     EnvSettings,
@@ -33,7 +34,12 @@ def test_a_preset_fits_together(name):
     assert settings.dqn.network in TORSOS
     assert settings.env.reward in REWARDS
     assert settings.env.greedy_envs < settings.env.num_envs
-    assert len(settings.dqn.random_action_weights) >= settings.env.num_actions
+    if settings.env.id == DINO_ID:
+        assert len(settings.dqn.random_action_weights) >= settings.env.num_actions
+    else:
+        assert settings.dqn.random_action_weights == ()
+        assert settings.env.stack_stride == 1
+        assert settings.cem.sessions % settings.env.num_envs == 0 or settings.algorithm != "cem"
     assert settings.steps or settings.minutes
     assert settings.dqn.replay_capacity >= 50_000
 

@@ -1,12 +1,16 @@
 """Deep Q-learning (Mnih et al. 2015) with the extensions that its settings switch on."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from dino_rl.agents.learner import Step, epsilon_greedy, mean
 from dino_rl.agents.networks import build_q_network
-from dino_rl.agents.replay import Batch
-from dino_rl.settings import DQNSettings
+from dino_rl.agents.replay import Batch, Replay
+from dino_rl.errors import DinoError
+from dino_rl.settings import DQNSettings, RunSettings
 
 
 def q_network(settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int) -> keras.Model:
@@ -51,10 +55,14 @@ class DQN:
         self.optimizer.build(self.q_network.trainable_variables)
         self._values = tf.function(self._compute_values, reduce_retracing=True)
         # XLA: measured faster than op by op on two cores, after some seconds of compiling.
-        self._update = tf.function(self._compute_update, jit_compile=True)
-        self._move_target = tf.function(self._compute_target)
+        self._update = tf.function(self._compute_updates, jit_compile=True)
         weights = np.ones(num_actions)
         if settings.random_action_weights:
+            if len(settings.random_action_weights) < num_actions:
+                raise DinoError(
+                    f"{num_actions} actions, but random_action_weights for "
+                    f"{len(settings.random_action_weights)}: use another preset."
+                )
             weights = np.asarray(settings.random_action_weights[:num_actions])
         self._random_action_weights = weights / weights.sum()
 
@@ -83,36 +91,55 @@ class DQN:
             actions int64 [B], and the Q-values float32 [B, A] that the greedy ones came from.
         """
         values = self.q_values(observation)
-        actions = values.argmax(axis=1)
-        if np.any(epsilon):
-            random = self._rng.choice(self.num_actions, size=len(actions), p=self._random_action_weights)
-            actions = np.where(self._rng.random(len(actions)) < epsilon, random, actions)
-        return actions, values
+        return epsilon_greedy(values, epsilon, self._rng, self._random_action_weights), values
 
     def _compute_values(self, observation):
         return self.acting_network(observation, training=False)
 
     # --- Learning ------------------------------------------------------------------------------------
 
-    def update(self, batch: Batch, learning_rate: float) -> tuple[float, float, np.ndarray]:
-        """One gradient step.
+    def update(
+        self, batch: Batch, learning_rate: float, count: int = 1
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gradient steps on the `count` equal parts of a batch in turn, in one call of TensorFlow.
 
         Returns:
-            loss, mean Q-value of the batch's actions, and TD errors float32 [B].
+            loss and mean Q-value of each part's actions, float32 [count], and TD errors float32 [B].
         """
-        self.optimizer.learning_rate.assign(learning_rate)
-        loss, q, td_error = self._update(
-            batch.observation,
-            batch.action,
-            batch.reward,
-            batch.discount,
-            batch.next_observation,
-            batch.weight,
+        number = self.updates + 1 + np.arange(count)
+        moves = number % self.settings.target_update_period == 0
+        parts = (
+            array.reshape(count, -1, *array.shape[1:])
+            for array in (
+                batch.observation,
+                batch.action,
+                batch.reward,
+                batch.discount,
+                batch.next_observation,
+                batch.weight,
+            )
         )
-        self.updates += 1
-        if self.updates % self.settings.target_update_period == 0:
-            self._move_target()
-        return float(loss), float(q), td_error.numpy()
+        losses, qs, td_error = self._update(
+            np.float32(learning_rate),
+            (moves * self.settings.target_update_rate).astype(np.float32),
+            *parts,
+        )
+        self.updates += count
+        return losses.numpy(), qs.numpy(), td_error.numpy().ravel()
+
+    def _compute_updates(self, learning_rate, moves, *parts):
+        self.optimizer.learning_rate.assign(learning_rate)
+        count, size = parts[1].shape
+        losses, qs = tf.TensorArray(tf.float32, count), tf.TensorArray(tf.float32, count)
+        td_errors = tf.TensorArray(tf.float32, count, element_shape=(size,))
+        # A loop in TensorFlow compiles once, however many turns it takes; a single turn needs none.
+        for i in tf.range(count) if count > 1 else range(1):
+            loss, q, td_error = self._compute_update(*(part[i] for part in parts))
+            losses, qs, td_errors = losses.write(i, loss), qs.write(i, q), td_errors.write(i, td_error)
+            pairs = zip(self.target_network.variables, self.q_network.variables, strict=True)
+            for ours, theirs in pairs:
+                ours.assign_add(moves[i] * (theirs - ours))
+        return losses.stack(), qs.stack(), td_errors.stack()
 
     def _compute_update(self, observation, action, reward, discount, next_observation, weight):
         next_target = self.target_network(next_observation, training=False)  # [B, A]
@@ -129,7 +156,137 @@ class DQN:
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         return loss, tf.reduce_mean(q), td_error
 
-    def _compute_target(self):
-        rate = self.settings.target_update_rate
-        for ours, theirs in zip(self.target_network.variables, self.q_network.variables, strict=True):
-            ours.assign_add(rate * (theirs - ours))
+
+class DQNLearner:
+    """DQN in the training loop (`Learner`): explores, keeps a replay memory, and learns what is due.
+
+    Args:
+        settings: of the run; the last `env.greedy_envs` environments do not explore.
+        observation_shape, dtype: of one observation; images as [H, W, stack], newest last.
+        num_actions: size of the discrete action space.
+        rngs: "explore" drives the actions, "replay" the sampling.
+    """
+
+    interval_columns = ("loss", "q_mean", "epsilon", "learning_rate", "replay_frames")
+    episode_columns = ("epsilon", "q_mean")
+    milestone_columns = ()
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        observation_shape: tuple[int, ...],
+        dtype: np.dtype,
+        num_actions: int,
+        rngs: dict[str, np.random.Generator],
+    ):
+        self._settings = settings.dqn
+        self._rng = rngs["explore"]
+        self._is_image = len(observation_shape) == 3
+        self.agent = DQN(settings.dqn, observation_shape, num_actions, self._rng)
+        num_envs = settings.env.num_envs
+        self.replay = Replay(
+            settings.dqn.replay_capacity,
+            num_envs,
+            observation_shape[:2] if self._is_image else observation_shape,
+            dtype,
+            observation_shape[-1] if self._is_image else 0,
+            settings.env.stack_stride,
+            settings.dqn.n_step,
+            settings.dqn.discount,
+            settings.dqn.priority_exponent,
+            rngs["replay"],
+        )
+        self.networks = {"q_network": self.agent.q_network, "target_network": self.agent.target_network}
+        self._explores = np.arange(num_envs) < num_envs - settings.env.greedy_envs
+        self._epsilon = 0.0
+        self._debt = 0.0  # transitions that are due to be learned from
+        self._losses: list[float] = []
+        self._qs: list[float] = []
+        self._best_values = np.zeros(num_envs)  # of the last actions' states
+        self._value_sums = np.zeros(num_envs)  # of the running episodes
+        self._lengths = np.zeros(num_envs, int)
+
+    @property
+    def updates(self) -> int:
+        return self.agent.updates
+
+    @property
+    def network(self) -> keras.Model:
+        return self.agent.acting_network
+
+    def act(self, observation: np.ndarray, progress: float) -> tuple[np.ndarray, np.ndarray]:
+        self._epsilon = self._settings.epsilon(progress)
+        actions, values = self.agent.act(observation, np.where(self._explores, self._epsilon, 0.0))
+        self._best_values = values.max(axis=1)
+        return actions, values
+
+    def play(self, observation: np.ndarray) -> np.ndarray:
+        return epsilon_greedy(self.agent.q_values(observation), self._settings.epsilon_play, self._rng)
+
+    def take(self, step: Step):
+        self._value_sums[step.first] = 0.0
+        self._lengths[step.first] = 0
+        self._value_sums += self._best_values
+        self._lengths += 1
+        reward, limit = step.reward, self._settings.reward_limit
+        self.replay.add(
+            step.observation[..., -1] if self._is_image else step.observation,
+            step.first,
+            step.action,
+            reward if limit is None else np.clip(reward, -limit, limit),
+            step.terminated,
+            step.truncated,
+            step.life_lost,
+        )
+        self._debt += len(step.action) * self._settings.replay_ratio
+
+    def learn(self, step: int, progress: float) -> None:
+        settings = self._settings
+        if step < settings.learning_starts:
+            self._debt = 0.0
+            return
+        count = settings.updates_per_call
+        learning_rate = settings.learning_rate_at(progress)
+        while self._debt >= count * settings.batch_size:
+            self._debt -= count * settings.batch_size
+            batch = self.replay.sample(count * settings.batch_size, settings.importance_exponent)
+            losses, qs, td_error = self.agent.update(batch, learning_rate, count)
+            self.replay.update_priorities(batch.index, td_error)
+            self._losses += losses.tolist()
+            self._qs += qs.tolist()
+
+    def break_off(self):
+        self.replay.break_off()
+
+    def interval_numbers(self, progress: float) -> dict[str, float]:
+        numbers = {
+            "loss": mean(self._losses),
+            "q_mean": mean(self._qs),
+            "epsilon": self._epsilon,
+            "learning_rate": self._settings.learning_rate_at(progress),
+            "replay_frames": len(self.replay),
+        }
+        self._losses, self._qs = [], []
+        return numbers
+
+    def episode_numbers(self, lane: int) -> dict[str, float]:
+        return {
+            "epsilon": self._epsilon if self._explores[lane] else 0.0,
+            "q_mean": float(self._value_sums[lane] / max(1, self._lengths[lane])),
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return self.replay.state()
+
+    def counters(self) -> dict[str, Any]:
+        return {"updates": self.updates, "learn_debt": self._debt}
+
+    def restore(
+        self, networks: dict[str, keras.Model], arrays: dict[str, np.ndarray], counters: dict[str, Any]
+    ):
+        for name, network in self.networks.items():
+            network.set_weights(networks[name].get_weights())
+        self.agent.restore_optimizer(networks["q_network"].optimizer)
+        self.replay.restore(arrays)
+        self.agent.updates = counters["updates"]
+        self._debt = counters["learn_debt"]

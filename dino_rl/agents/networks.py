@@ -57,10 +57,12 @@ def build_q_network(
         scale: observations are multiplied by this: 1/255 for images.
 
     Raises:
-        DinoError: no network of that name.
+        DinoError: no network of that name, or one for images where there is none.
     """
     if name not in TORSOS:
         raise DinoError(f"Unknown network {name!r}: use one of {', '.join(TORSOS)}.")
+    if name != "dense" and len(observation_shape) != 3:
+        raise DinoError(f"The network {name!r} is for images, not for {observation_shape}: use dense.")
     observation = keras.Input(observation_shape, name="observation")
     features, width = TORSOS[name](layers.Rescaling(scale)(observation))
 

@@ -116,6 +116,7 @@ class Replay:
         self._reward = np.zeros(shape, np.float32)
         self._terminated = np.zeros(shape, bool)
         self._truncated = np.zeros(shape, bool)
+        self._ended = np.zeros(num_envs, bool)  # episodes that ended in the slot written last
         self._time = 0  # slots written so far
         self._break = 0  # the time at which all episodes last broke off, or began
         self._tree = SumTree(self._slots * num_envs)
@@ -133,17 +134,21 @@ class Replay:
         reward: np.ndarray,
         terminated: np.ndarray,
         truncated: np.ndarray,
+        life_lost: np.ndarray | bool = False,
     ):
-        """One step of all environments: the frames seen [N, ...], and what followed the actions [N]."""
+        """One step of all environments: the frames seen [N, ...], and what followed the actions [N].
+
+        What comes after a lost life is worth nothing, as after the end of the game, which yet goes on.
+        """
         slot = self._time % self._slots
-        before = (slot - 1) % self._slots
         self._frame[slot] = frame
         self._first[slot] = first
-        self._last[slot] = (self._terminated[before] | self._truncated[before]) & (self._time != self._break)
+        self._last[slot] = self._ended & (self._time != self._break)
         self._action[slot] = action
         self._reward[slot] = reward
-        self._terminated[slot] = terminated
+        self._terminated[slot] = terminated | life_lost
         self._truncated[slot] = truncated
+        self._ended = terminated | truncated
         self._time += 1
         self._set_sampleable()
 
@@ -235,4 +240,6 @@ class Replay:
         self._time = int(state["scalars"][0])
         self._max_priority = float(state["scalars"][1])
         self._break = int(state["scalars"][2])
+        newest = (self._time - 1) % self._slots
+        self._ended = self._terminated[newest] | self._truncated[newest]
         self._tree.set(np.arange(self._slots * self._num_envs), state["priority"])

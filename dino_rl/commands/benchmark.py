@@ -39,7 +39,7 @@ def benchmark(options: argparse.Namespace) -> int:
             "figures": [asdict(figure) for figure in figures],
             "scaling": [asdict(row) for row in scaling],
             "cores": os.cpu_count(),
-            "versions": versions(version_of(find_browser())),
+            "versions": versions({"browser": version_of(find_browser())}),
         }
         write_text(options.json, json.dumps(written, indent=2) + "\n")
     return 0

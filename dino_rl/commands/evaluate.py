@@ -6,15 +6,18 @@ import json
 import gymnasium
 import numpy as np
 
+from dino_rl.commands import dino_only
 from dino_rl.envs.catalog import interface, make_evaluation_env, make_single_env
 from dino_rl.errors import DinoError
-from dino_rl.evaluate import Game, play_games
+from dino_rl.evaluate import Evaluation, Game, play_games, random_policy
 from dino_rl.results.deaths import count, deaths
 from dino_rl.results.model import Model
 from dino_rl.results.output import check_writable, write_text
 from dino_rl.results.replays import Replay
-from dino_rl.settings import DRAWN_SEEDS_FROM, GameSettings
+from dino_rl.settings import DINO_ID, DRAWN_SEEDS_FROM, GameSettings
 from dino_rl.terminal import console, death_table, number, progress_bar, score_table
+
+MAX_SCORE = 20_000  # of the Dino, which a good player never ends
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -34,65 +37,98 @@ def evaluate(options: argparse.Namespace) -> int:
             )
         check_writable(options.save_replays / "game.json")
     model = Model(options.model)
-    game = GameSettings(constant_speed=options.constant_speed)
     if options.env and options.env != model.env.id:
         raise DinoError(f"{options.model} was trained for {model.env.id}, not for {options.env}.")
-    env: gymnasium.vector.VectorEnv
-    if options.clock == "live":
-        if options.constant_speed:
-            raise DinoError(
-                "A live game keeps its own speed: leave out --constant-speed, or use --clock lockstep."
-            )
-        env = make_single_env(model.env, "live", options.url, options.max_score)
-    else:
-        env = make_evaluation_env(model.env, min(options.num_envs, options.games), options.max_score, game)
-    bar = progress_bar()
-    task = bar.add_task("playing", total=options.games)
-
-    def show(played: Game):
-        bar.advance(task)
-        cap = " (cap)" if played.capped else ""
-        console.print(f"seed {played.seed}: {number(played.score)}{cap}")
-
+    dino_only.fill_in(
+        options,
+        model.env.id,
+        clock="lockstep",
+        url=None,
+        constant_speed=False,
+        max_score=MAX_SCORE,
+        save_replays=None,
+    )
+    game = GameSettings(constant_speed=options.constant_speed)
+    env = _make_env(options, model, game)
     try:
-        shape, _, num_actions = interface(env)
-        model.check(shape, num_actions)
+        made_for = interface(env, model.env)
+        model.check(made_for.observation_shape, len(made_for.actions))
         model.warm_up(env.num_envs)
-        with bar:
-            seeds = range(options.seed, options.seed + options.games)
-            evaluation = play_games(env, model.act, seeds, on_game=show)
-        crashes = deaths(evaluation.games)
-        result = {
-            **evaluation.summary(),
-            "deaths": crashes,
-            "seed": options.seed,
+        evaluation = _play(options, env, model.act, "seed")
+        chance = None
+        if options.against_random:
+            chance = _play(
+                options, env, random_policy(len(made_for.actions), options.seed), "random play, seed"
+            )
+    finally:
+        env.close()
+    result = {
+        **evaluation.summary(),
+        "seed": options.seed,
+        "model": str(options.model),
+        "algorithm": model.algorithm,
+        "env": model.env.id,
+        **made_for.versions,
+    }
+    if chance:
+        result["random"] = chance.summary()
+    if model.env.id == DINO_ID:
+        result |= {
+            "deaths": deaths(evaluation.games),
             "clock": options.clock,
             "url": options.url,
             "constant_speed": options.constant_speed,
             "max_score": options.max_score,
-            "model": str(options.model),
-            "env": model.env.id,
-            "browser": env.get_attr("browser_name")[0],
             "decision_interval_frames": model.env.decision_interval_frames,
         }
-    finally:
-        env.close()
-    console.print(score_table(f"{options.model}, {options.clock}, cap {options.max_score:,}", result))
-    if crashes:
-        console.print(death_table(count(crashes)))
+        title = f"{options.model}, {options.clock}, cap {options.max_score:,}"
+    else:
+        title = f"{options.model}, {model.env.id}"
+    console.print(score_table(title, result, result.get("random")))
+    if result.get("deaths"):
+        console.print(death_table(count(result["deaths"])))
     if options.save_replays:
-        for played in evaluation.games:
-            replay = Replay(
-                seed=played.seed,
-                settings=game,
-                decision_interval_frames=model.env.decision_interval_frames,
-                browser=result["browser"],
-                score=int(played.score),
-                capped=played.capped,
-                actions=np.array(played.actions),
-            )
-            replay.save(options.save_replays / f"{int(played.score):06d}-seed-{played.seed}.json")
-        console.print(f"Games kept in {options.save_replays}")
+        _keep(options, model, evaluation, game, made_for.versions["browser"])
     if options.json:
         write_text(options.json, json.dumps(result, indent=2) + "\n")
     return 0
+
+
+def _make_env(options: argparse.Namespace, model: Model, game: GameSettings) -> gymnasium.vector.VectorEnv:
+    if options.clock != "live":
+        return make_evaluation_env(model.env, min(options.num_envs, options.games), options.max_score, game)
+    if options.constant_speed:
+        raise DinoError(
+            "A live game keeps its own speed: leave out --constant-speed, or use --clock lockstep."
+        )
+    return make_single_env(model.env, "live", options.url, options.max_score)
+
+
+def _play(options: argparse.Namespace, env: gymnasium.vector.VectorEnv, policy, what: str) -> Evaluation:
+    """One game for each seed, each shown as it ends."""
+    with progress_bar() as bar:
+        task = bar.add_task("playing", total=options.games)
+
+        def show(played: Game):
+            bar.advance(task)
+            cap = " (cap)" if played.capped else ""
+            console.print(f"{what} {played.seed}: {number(played.score)}{cap}")
+
+        return play_games(env, policy, range(options.seed, options.seed + options.games), on_game=show)
+
+
+def _keep(
+    options: argparse.Namespace, model: Model, evaluation: Evaluation, game: GameSettings, browser: str
+):
+    for played in evaluation.games:
+        replay = Replay(
+            seed=played.seed,
+            settings=game,
+            decision_interval_frames=model.env.decision_interval_frames,
+            browser=browser,
+            score=int(played.score),
+            capped=played.capped,
+            actions=np.array(played.actions),
+        )
+        replay.save(options.save_replays / f"{int(played.score):06d}-seed-{played.seed}.json")
+    console.print(f"Games kept in {options.save_replays}")

@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dino_rl.errors import EXIT_DONE, EXIT_INTERRUPTED, RunError
+from dino_rl.envs.catalog import default_settings
+from dino_rl.errors import EXIT_DONE, EXIT_INTERRUPTED, DinoError, RunError
+from dino_rl.results.iterations import IterationChart
 from dino_rl.results.output import check_writable
-from dino_rl.settings import RunSettings, from_dict, preset
-from dino_rl.terminal import TrainingView, console
+from dino_rl.results.plots import plot_run
+from dino_rl.settings import DINO_ID, RunSettings, from_dict, preset
+from dino_rl.terminal import TrainingView, console, number
 from dino_rl.train import Trainer
 
 
@@ -24,14 +27,19 @@ def train(options: argparse.Namespace) -> int:
         settings = _saved_settings(run_dir)
     else:
         run_dir = options.run_dir or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
-        settings = preset(options.preset)
+        settings = _chosen_settings(options)
         if (run_dir / "run.json").exists():
             raise RunError(f"{run_dir} already holds a run: go on with --resume {run_dir}, or name another.")
         check_writable(run_dir / "run.json")
     settings = _with_options(settings, options)
     trainer = Trainer(settings, run_dir, resume=bool(options.resume), watch=options.watch)
     command = "python run_dino.py " + " ".join(sys.argv[1:])
-    console.print(f"Training {settings.env.id} with {trainer.env.browser_name}; the run lies in {run_dir}")
+    made_with = ", ".join(" ".join(item) for item in trainer.made_for.versions.items())
+    console.print(
+        f"Training {settings.env.id} by {settings.algorithm}"
+        f"{' with ' + made_with if made_with else ''}; the run lies in {run_dir}"
+    )
+    chart = IterationChart(run_dir)
     try:
         with _stop_on_signals(trainer), TrainingView() as view:
             for report in trainer.run(command):
@@ -39,13 +47,41 @@ def train(options: argparse.Namespace) -> int:
                     view.validation(report.validation)
                 if report.interval:
                     view.interval(report.interval)
+                if report.milestone:
+                    view.milestone(report.milestone)
+                    chart.add(report.milestone)
     finally:
         trainer.close()
+        chart.close()
     if trainer.stopped:
         console.print(f"Interrupted and saved. Go on: python run_dino.py train --resume {run_dir}")
         return EXIT_INTERRUPTED
+    if trainer.solved_with is not None:
+        console.print(
+            f"[bold green]solved[/]: mean return {number(trainer.solved_with)} over the last 100 episodes, after "
+            f"{trainer.step:,} steps, {trainer.episodes:,} episodes and {trainer.seconds / 60:.1f} minutes"
+        )
+    if trainer.episodes:
+        for path in plot_run(run_dir):
+            console.print(f"Drawn: {path}")
     console.print(f"Done. Watch it: python run_dino.py play --model {run_dir}/best.h5")
     return EXIT_DONE
+
+
+def _chosen_settings(options: argparse.Namespace) -> RunSettings:
+    """The preset that is named, or the environment's own."""
+    if not options.preset:
+        return default_settings(options.env or DINO_ID, options.algo or "dqn")
+    settings = preset(options.preset)
+    if options.algo and options.algo != settings.algorithm:
+        raise DinoError(
+            f"The preset {options.preset} is for --algo {settings.algorithm}: leave one of them out."
+        )
+    if options.env:
+        settings = replace(settings, env=replace(settings.env, id=options.env))
+    if not settings.env.id:
+        raise DinoError(f"The preset {options.preset} is for any environment: name one with --env.")
+    return settings
 
 
 def _saved_settings(run_dir: Path) -> RunSettings:
@@ -64,7 +100,7 @@ def _with_options(settings: RunSettings, options: argparse.Namespace) -> RunSett
         if getattr(options, name) is not None
     }
     if not options.resume:
-        env = replace(settings.env, id=options.env)
+        env = settings.env
         if options.num_envs:
             # The share of greedy games stays about what it was; at least one game explores.
             greedy = min(options.num_envs - 1, round(options.num_envs * env.greedy_envs / env.num_envs))

@@ -1,17 +1,77 @@
-"""An id -> an environment ready for an agent."""
+"""An id -> an environment ready for an agent, and the settings to learn it with."""
+
+from dataclasses import asdict, dataclass, field, replace
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from dino_rl.envs import DinoEnv, DinoVectorEnv
+from dino_rl.envs import DinoEnv, DinoVectorEnv, standard
+from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import DinoError
-from dino_rl.settings import DINO_ID, EnvSettings, GameSettings, GameVariation
+from dino_rl.settings import (
+    DINO_FIELDS,
+    DINO_ID,
+    PRESETS,
+    EnvSettings,
+    GameSettings,
+    GameVariation,
+    RunSettings,
+)
 
 
-def make_training_env(settings: EnvSettings, watch: bool = False) -> DinoVectorEnv:
+@dataclass(frozen=True)
+class Interface:
+    """What an agent needs to know of an environment, and what a model says that it was made for.
+
+    Attributes:
+        observation_shape: of one observation; images as [H, W, stack], newest last.
+        dtype: of observations.
+        actions: a name for each.
+        watched: fields of `info` whose values at an episode's start and end are kept.
+        picture: how an image was made; None for vectors.
+        versions: of what the environment consists of.
+    """
+
+    observation_shape: tuple[int, ...]
+    dtype: np.dtype
+    actions: tuple[str, ...]
+    watched: tuple[str, ...] = ()
+    picture: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.observation_shape) == 3
+
+
+def default_settings(env_id: str, algorithm: str = "dqn") -> RunSettings:
+    """The preset of an environment; for one that has none, that of its kind of observation.
+
+    Raises:
+        DinoError: unknown, not installed, or of a kind that nothing here learns.
+    """
+    for settings in PRESETS.values():
+        if (settings.env.id, settings.algorithm) == (env_id, algorithm):
+            return settings
+    if env_id == DINO_ID:
+        raise DinoError(f"{DINO_ID} is not for --algo {algorithm}: use dqn.")
+    name = standard.kind_of(env_id) + ("" if algorithm == "dqn" else f"-{algorithm}")
+    if name not in PRESETS:
+        raise DinoError(f"{env_id} shows images, which are not for --algo {algorithm}: use dqn.")
+    settings = PRESETS[name]
+    return replace(
+        settings,
+        env=replace(settings.env, id=env_id),
+        stop_return=standard.spec_of(env_id).reward_threshold,
+    )
+
+
+def make_training_env(settings: EnvSettings, watch: bool = False) -> gymnasium.vector.VectorEnv:
     """The environments to learn in: next-step autoreset, drawn seeds, varied games."""
-    _check(settings)
+    if settings.id != DINO_ID:
+        mode = "human" if watch else None
+        return standard.make_vector(settings, settings.num_envs, AutoresetMode.NEXT_STEP, mode, training=True)
     full = GameVariation(
         base=settings.variation.base,
         dino_x=settings.variation.dino_x,
@@ -23,7 +83,7 @@ def make_training_env(settings: EnvSettings, watch: bool = False) -> DinoVectorE
         settings.num_envs,
         game=[settings.variation] * varied + [full] * settings.greedy_envs,
         headless=not watch,
-        **_common(settings),
+        **_dino_options(settings),
     )
 
 
@@ -33,53 +93,94 @@ def make_evaluation_env(
     max_score: int | None = None,
     game: GameSettings = GameSettings(),
     headless: bool = True,
-) -> DinoVectorEnv:
-    """Environments to be measured in: no autoreset, the caller's seeds, the game as it is."""
-    _check(settings)
+) -> gymnasium.vector.VectorEnv:
+    """Environments to be measured in: no autoreset, the caller's seeds, the game as it is.
+
+    `max_score`, `game` and `headless` are the Dino's.
+    """
+    if settings.id != DINO_ID:
+        return standard.make_vector(settings, num_envs, AutoresetMode.DISABLED)
     return DinoVectorEnv(
         num_envs,
         game=game,
         max_score=max_score,
         autoreset_mode=AutoresetMode.DISABLED,
         headless=headless,
-        **_common(settings),
+        **_dino_options(settings),
     )
-
-
-def interface(env: gymnasium.vector.VectorEnv) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape and dtype of one observation, and the number of actions.
-
-    Raises:
-        DinoError: observations are no arrays, or actions are not discrete.
-    """
-    observation, action = env.single_observation_space, env.single_action_space
-    if not isinstance(observation, gymnasium.spaces.Box):
-        raise DinoError(f"Observations are {observation}: this project learns from arrays (Box).")
-    if not isinstance(action, gymnasium.spaces.Discrete):
-        raise DinoError(f"Actions are {action}: this project learns discrete actions.")
-    return observation.shape, np.dtype(observation.dtype), int(action.n)
 
 
 def make_single_env(
     settings: EnvSettings,
-    clock: str,
+    clock: str = "lockstep",
     url: str | None = None,
     max_score: int | None = None,
     headless: bool = True,
     render_mode: str | None = None,
 ) -> gymnasium.vector.SyncVectorEnv:
-    """One game under either clock, as a vector environment of one, for the same loops."""
-    _check(settings)
+    """One environment, as a vector environment of one, for the same loops.
+
+    `clock`, `url`, `max_score` and `headless` are the Dino's; the others have a window with
+    `render_mode="human"`, and pictures to film with "rgb_array".
+    """
+    if settings.id != DINO_ID:
+        return standard.make_vector(settings, 1, AutoresetMode.DISABLED, render_mode)
 
     def make() -> DinoEnv:
         return DinoEnv(
-            clock, url, max_score=max_score, headless=headless, render_mode=render_mode, **_common(settings)
+            clock,
+            url,
+            max_score=max_score,
+            headless=headless,
+            render_mode=render_mode,
+            **_dino_options(settings),
         )
 
     return gymnasium.vector.SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
 
 
-def _common(settings: EnvSettings) -> dict:
+def interface(env: gymnasium.vector.VectorEnv, settings: EnvSettings) -> Interface:
+    """What an agent needs to know of an environment that was made here."""
+    observation = env.single_observation_space
+    shape, dtype = observation.shape, np.dtype(observation.dtype)
+    if settings.id == DINO_ID:
+        return Interface(
+            shape,  # type: ignore[arg-type]
+            dtype,
+            ACTIONS[: int(env.single_action_space.n)],  # type: ignore[attr-defined]
+            watched=("speed",),
+            picture="canvas rows 24-150, on white, area mean to 80x80 grey, newest of the stack last",
+            versions={"browser": env.get_attr("browser_name")[0]},  # type: ignore[attr-defined]
+        )
+    is_image = len(shape) == 3  # type: ignore[arg-type]
+    size = settings.picture_size
+    return Interface(
+        shape,  # type: ignore[arg-type]
+        dtype,
+        standard.action_names(env, settings.id),  # type: ignore[arg-type]
+        picture=f"area mean to {size}x{size} grey, newest of the stack last" if is_image else None,
+        versions=standard.versions(settings.id),
+    )
+
+
+def show(env: gymnasium.vector.VectorEnv, lane: int, values: np.ndarray, action: int, title: str):
+    """Show a person, from the next step on, what the agent makes of one environment.
+
+    The Dino's window has room for it; the windows of others show the environment alone.
+    """
+    if isinstance(env, DinoVectorEnv):
+        env.think_aloud(lane, values.tolist(), int(action), title)
+
+
+def used_settings(settings: EnvSettings) -> dict:
+    """The settings that count for an environment, as plain data: the Dino's own are left out of others'."""
+    every = asdict(settings)
+    if settings.id == DINO_ID:
+        return every
+    return {name: value for name, value in every.items() if name not in DINO_FIELDS}
+
+
+def _dino_options(settings: EnvSettings) -> dict:
     return {
         "decision_interval_frames": settings.decision_interval_frames,
         "reward": settings.reward,
@@ -87,8 +188,3 @@ def _common(settings: EnvSettings) -> dict:
         "stack_size": settings.stack_size,
         "stack_stride": settings.stack_stride,
     }
-
-
-def _check(settings: EnvSettings):
-    if settings.id != DINO_ID:
-        raise DinoError(f"Unknown environment {settings.id!r}: use {DINO_ID}.")

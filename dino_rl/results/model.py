@@ -14,7 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from dino_rl import __version__
-from dino_rl.agents.dqn import q_network
+from dino_rl.agents.algorithms import make_network, play_epsilon
+from dino_rl.agents.learner import epsilon_greedy
+from dino_rl.envs.catalog import Interface, used_settings
 from dino_rl.errors import ModelError
 from dino_rl.settings import RunSettings, from_dict
 
@@ -24,15 +26,15 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
-def versions(browser: str) -> dict[str, str]:
-    """What a result was made with."""
+def versions(environment: dict[str, str]) -> dict[str, str]:
+    """What a result was made with, beside what its environment consists of."""
     packages = {name: version(name) for name in ("keras", "numpy", "gymnasium", "selenium")}
     return {
         "dino_rl": __version__,
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         **packages,
-        "browser": browser,
+        **environment,
         "machine": f"{platform.system()} {platform.machine()}",
     }
 
@@ -52,15 +54,17 @@ def save_model(path: Path, network: keras.Model, card: dict[str, Any]):
     card_part.replace(card_path(path))
 
 
-def model_card(settings: RunSettings, network: keras.Model, browser: str, **facts: Any) -> dict[str, Any]:
+def model_card(settings: RunSettings, made_for: Interface, **facts: Any) -> dict[str, Any]:
     """What a model says about itself."""
     return {
-        "algorithm": "dqn",
-        "observation_shape": network.input_shape[1:],
-        "num_actions": network.output_shape[-1],
-        "env": asdict(settings.env),
-        "picture": "canvas rows 24-150, on white, area mean to 80x80 grey, newest of the stack last",
-        "versions": versions(browser),
+        "algorithm": settings.algorithm,
+        "observation_shape": made_for.observation_shape,
+        "observation_dtype": str(made_for.dtype),
+        "num_actions": len(made_for.actions),
+        "actions": made_for.actions,
+        "env": used_settings(settings.env),
+        "picture": made_for.picture,
+        "versions": versions(made_for.versions),
         **facts,
         "settings": asdict(settings),
     }
@@ -86,12 +90,15 @@ class Model:
         try:
             settings = from_dict(RunSettings, self.card["settings"])
             shape = tuple(self.card["observation_shape"])
-            self.network = q_network(settings.dqn, shape, self.card["num_actions"])
+            self.network = make_network(settings, shape, self.card["num_actions"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{card_path(self.path)} is not a model card of this project ({error})."
             ) from error
+        self.algorithm = settings.algorithm
         self.env = settings.env
+        self._epsilon = play_epsilon(settings)
+        self._rng = np.random.default_rng(0)
         _load_weights(self.network, self.path)
         self._values = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
 
@@ -110,15 +117,20 @@ class Model:
 
     def warm_up(self, num_envs: int):
         """Have TensorFlow compile now what a live game cannot wait for."""
-        self.q_values(np.zeros((num_envs, *self.network.input_shape[1:]), np.uint8))
+        shape = self.network.input_shape[1:]
+        self.values(np.zeros((num_envs, *shape), np.uint8 if len(shape) == 3 else np.float32))
 
-    def q_values(self, observations: np.ndarray) -> np.ndarray:
-        """[B, ...] -> float32 [B, A]."""
+    def values(self, observations: np.ndarray) -> np.ndarray:
+        """What is behind the actions: Q-values, or probabilities by CEM. [B, ...] -> float32 [B, A]."""
         return self._values(observations).numpy()
 
+    def choose(self, values: np.ndarray) -> np.ndarray:
+        """Actions, int64 [B]: the best ones, but for the few at random that some games' dead ends need."""
+        return epsilon_greedy(values, self._epsilon, self._rng)
+
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """Greedy actions, int64 [B]."""
-        return self.q_values(observations).argmax(axis=1)
+        """Actions of the finished agent, int64 [B]."""
+        return self.choose(self.values(observations))
 
 
 def _check_file(path: Path):

@@ -1,5 +1,6 @@
 """A run's curves."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ matplotlib.use("Agg")  # no screen needed
 import matplotlib.pyplot as plt
 import numpy as np
 
+from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import DinoError, RunError
 from dino_rl.results.runlog import read_table
 
@@ -48,7 +50,7 @@ def plot_run(run_dir: Path) -> list[Path]:
     paths = []
     for name, style in BACKGROUNDS.items():
         with plt.style.context(style):
-            figure = _draw(run_dir.name, episodes, intervals, validations)
+            figure = _draw(run_dir.name, episodes, intervals, validations, _actions(run_dir))
             path = run_dir / f"curves-{name}.png"
             try:
                 figure.savefig(path, dpi=110)
@@ -90,15 +92,30 @@ def plot_scaling(scaling: "list[Scaling]", path: Path):
         plt.close(figure)
 
 
+def scale(scores: np.ndarray) -> str:
+    """A logarithmic axis shows how scores grow, if none is below one."""
+    return "log" if scores.min() >= 1 else "linear"
+
+
+def _actions(run_dir: Path) -> list[str]:
+    """Names of the environment's actions: columns of episodes.csv."""
+    try:
+        return json.loads((run_dir / "run.json").read_text()).get("actions", ACTIONS)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{run_dir} has no run.json that can be read: name a run directory.") from error
+
+
 def _columns(path: Path) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in read_table(path).items()}
 
 
-def _draw(title: str, episodes: dict, intervals: dict, validations: dict) -> plt.Figure:
+def _draw(title: str, episodes: dict, intervals: dict, validations: dict, actions: list[str]) -> plt.Figure:
     figure, axes = plt.subplots(2, 3, figsize=(15, 8), layout="constrained")
     figure.suptitle(f"Training run {title}")
 
     def curve(axis, name: str, column: str, colour: str, label: str | None = None):
+        if column not in intervals:  # of another algorithm
+            return
         minutes, values = intervals["minutes"], intervals[column]
         axis.plot(minutes, values, color=colour, **RAW)
         axis.plot(minutes, smooth(values), color=colour, label=label, **SMOOTH)
@@ -111,7 +128,7 @@ def _draw(title: str, episodes: dict, intervals: dict, validations: dict) -> plt
         group_means(episodes["minutes"]), smooth(means), color="C0", label="mean of 10 games", **SMOOTH
     )
     scores.plot(episodes["minutes"], best, color="C1", label="best so far", **SMOOTH)
-    scores.set(title="Score in training", xlabel="minutes", ylabel="score", yscale="log")
+    scores.set(title="Score in training", xlabel="minutes", ylabel="score", yscale=scale(episodes["score"]))
     scores.legend()
 
     held_out = axes[0, 1]
@@ -129,20 +146,18 @@ def _draw(title: str, episodes: dict, intervals: dict, validations: dict) -> plt
         held_out.plot(
             validations["minutes"], validations["median"], "s--", color="C4", label="validation, median"
         )
-    held_out.set(title="Greedy games", xlabel="minutes", ylabel="score", yscale="log")
+    held_out.set(title="Greedy games", xlabel="minutes", ylabel="score", yscale=scale(episodes["score"]))
     held_out.legend()
 
     curve(axes[0, 2], "Loss", "loss", "C0")
-    axes[0, 2].set(ylabel="Huber loss", yscale="log")
+    axes[0, 2].set(ylabel="loss", yscale="log")
     curve(axes[1, 0], "Q-values", "q_mean", "C0")
     axes[1, 0].set(ylabel="mean Q of a batch")
 
-    counts = np.stack([episodes[name] for name in ("nothing", "jump", "duck")])
+    counts = np.stack([episodes[name] for name in actions])
     shares = counts / np.maximum(1, counts.sum(axis=0))
     grouped = np.stack([smooth(group_means(row)) for row in shares])
-    axes[1, 1].stackplot(
-        group_means(episodes["minutes"]), grouped, labels=("nothing", "jump", "duck"), alpha=0.8
-    )
+    axes[1, 1].stackplot(group_means(episodes["minutes"]), grouped, labels=actions, alpha=0.8)
     axes[1, 1].set(title="Actions", xlabel="minutes", ylabel="share", ylim=(0, 1))
     axes[1, 1].legend(loc="lower left")
 

@@ -3,44 +3,10 @@
 import csv
 from pathlib import Path
 
-from dino_rl.envs.dino import ACTIONS
-
-EPISODE_COLUMNS = (
-    *[
-        "episode",
-        "step",
-        "minutes",
-        "env",
-        "greedy",
-        "score",
-        "return",
-        "length",
-        "epsilon",
-        "start_speed",
-        "end_speed",
-        "q_mean",
-    ],
-    *ACTIONS,
-)
-INTERVAL_COLUMNS = tuple(
-    [
-        "step",
-        "minutes",
-        "updates",
-        "episodes",
-        "progress",
-        "score_mean",
-        "greedy_score_mean",
-        "loss",
-        "q_mean",
-        "epsilon",
-        "learning_rate",
-        "steps_per_s",
-        "updates_per_s",
-        "env_wait_share",
-        "learn_share",
-        "replay_frames",
-    ]
+EPISODE_COLUMNS = ("episode", "step", "minutes", "env", "greedy", "score", "return", "length")
+INTERVAL_COLUMNS = (
+    *("step", "minutes", "updates", "episodes", "progress", "score_mean", "greedy_score_mean"),
+    *("steps_per_s", "updates_per_s", "env_wait_share", "learn_share"),
 )
 VALIDATION_COLUMNS = ("step", "minutes", "mean", "median", "max", "min", "capped", "games", "best")
 
@@ -55,13 +21,14 @@ class Table:
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...], step: int = 0):
+        self.columns = columns
         kept = []
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
                 kept = [row for row in csv.DictReader(file) if _is_whole(row) and int(row["step"]) <= step]
         part = path.with_suffix(".part")
         with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")  # of what an older version wrote
             writer.writeheader()
             writer.writerows(kept)
         part.replace(path)
@@ -96,18 +63,32 @@ def read_table(path: Path) -> dict[str, list[float]]:
 
 
 class RunLog:
-    """The tables of one run: episodes, intervals and validations.
+    """The tables of one run: episodes, intervals, validations, and perhaps iterations.
 
     Args:
         run_dir: where they lie.
+        episode_columns, interval_columns: those of the environment and the algorithm, beside the common ones.
+        iteration_columns: those of iterations.csv, for algorithms that have iterations.
         step: where the run stands.
     """
 
-    def __init__(self, run_dir: Path, step: int = 0):
-        self.episodes = Table(run_dir / "episodes.csv", EPISODE_COLUMNS, step)
-        self.intervals = Table(run_dir / "intervals.csv", INTERVAL_COLUMNS, step)
+    def __init__(
+        self,
+        run_dir: Path,
+        episode_columns: tuple[str, ...],
+        interval_columns: tuple[str, ...],
+        iteration_columns: tuple[str, ...] = (),
+        step: int = 0,
+    ):
+        self.episodes = Table(run_dir / "episodes.csv", EPISODE_COLUMNS + episode_columns, step)
+        self.intervals = Table(run_dir / "intervals.csv", INTERVAL_COLUMNS + interval_columns, step)
         self.validations = Table(run_dir / "validations.csv", VALIDATION_COLUMNS, step)
+        self._tables = [self.episodes, self.intervals, self.validations]
+        if iteration_columns:
+            columns = ("step", "minutes", *iteration_columns)
+            self.iterations = Table(run_dir / "iterations.csv", columns, step)
+            self._tables.append(self.iterations)
 
     def close(self):
-        for table in (self.episodes, self.intervals, self.validations):
+        for table in self._tables:
             table.close()

@@ -5,47 +5,49 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from dino_rl.envs.dino import ACTIONS
-
 
 class EpisodeStatistics:
-    """What the running episode of each environment has done so far."""
+    """What the running episode of each environment has done so far.
 
-    def __init__(self, num_envs: int, num_actions: int):
-        self.returns = np.zeros(num_envs)
-        self.lengths = np.zeros(num_envs, int)
-        self.q_sums = np.zeros(num_envs)
-        self.actions = np.zeros((num_envs, num_actions), int)
-        self.start_speeds = np.zeros(num_envs)
+    Args:
+        num_envs: N.
+        actions: a name for each.
+        watched: fields of `info` whose values at an episode's start and end are kept.
+    """
+
+    def __init__(self, num_envs: int, actions: tuple[str, ...], watched: tuple[str, ...]):
+        self._names = actions
+        self._returns = np.zeros(num_envs)
+        self._lengths = np.zeros(num_envs, int)
+        self._actions = np.zeros((num_envs, len(actions)), int)
+        self._starts = {name: np.zeros(num_envs) for name in watched}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What `episode` says beside the common columns."""
+        return (*(f"{edge}_{name}" for name in self._starts for edge in ("start", "end")), *self._names)
 
     def begin(self, first: np.ndarray, infos: dict):
-        for array in (self.returns, self.lengths, self.q_sums, self.actions):
+        for array in (self._returns, self._lengths, self._actions):
             array[first] = 0
-        if "speed" in infos:
-            self.start_speeds[first] = infos["speed"][first]
+        for name, starts in self._starts.items():
+            starts[first] = infos[name][first]
 
-    def step(self, actions: np.ndarray, rewards: np.ndarray, values: np.ndarray):
-        self.returns += rewards
-        self.lengths += 1
-        self.q_sums += values.max(axis=1)
-        self.actions[np.arange(len(actions)), actions] += 1
+    def step(self, actions: np.ndarray, rewards: np.ndarray):
+        self._returns += rewards
+        self._lengths += 1
+        self._actions[np.arange(len(actions)), actions] += 1
 
     def episode(self, i: int, infos: dict) -> dict:
-        # A two-action agent never ducks.
-        taken = dict.fromkeys(ACTIONS, 0) | dict(zip(ACTIONS, self.actions[i].tolist(), strict=False))
-        return {
-            "score": float(infos["score"][i]) if "score" in infos else float(self.returns[i]),
-            "return": float(self.returns[i]),
-            "length": int(self.lengths[i]),
-            "start_speed": float(self.start_speeds[i]),
-            "end_speed": float(infos["speed"][i]) if "speed" in infos else 0.0,
-            "q_mean": float(self.q_sums[i] / max(1, self.lengths[i])),
-            **taken,
-        }
+        score = float(infos["score"][i]) if "score" in infos else float(self._returns[i])
+        row = {"score": score, "return": float(self._returns[i]), "length": int(self._lengths[i])}
+        for name, starts in self._starts.items():
+            row |= {f"start_{name}": float(starts[i]), f"end_{name}": float(infos[name][i])}
+        return row | dict(zip(self._names, self._actions[i].tolist(), strict=True))
 
 
 class IntervalStatistics:
-    """Where the time goes, and what was learned, since the last report.
+    """Where the time went since the last report.
 
     Args:
         step, updates: where the run stands now; a resumed one begins above zero.
@@ -58,8 +60,6 @@ class IntervalStatistics:
 
     def _begin(self):
         self._since = time.monotonic()
-        self.losses: list[float] = []
-        self.qs: list[float] = []
         self._spent = dict.fromkeys(self._spent, 0.0)
 
     @property

@@ -1,0 +1,208 @@
+"""Gymnasium environments other than the Dino, ready for an agent: vectors as they are, images stacked."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces, wrappers
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from dino_rl.browser.chrome import has_display
+from dino_rl.errors import DinoError
+from dino_rl.settings import EnvSettings
+
+# What to install for environments whose entry point begins so.
+PACKAGES = {
+    "ale_py": "ale-py",
+    "gymnasium.envs.box2d": "box2d pygame-ce",
+    "gymnasium.envs.classic_control": "pygame-ce",
+    "gymnasium.envs.mujoco": "mujoco",
+}
+# Pictures without a display, and without a word about it.
+SDL = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
+ATARI = "ale_py.env:AtariEnv"
+ACTION_NAMES = {
+    "CartPole-v1": ("left", "right"),
+    "Acrobot-v1": ("torque -1", "torque 0", "torque +1"),
+    "LunarLander-v3": ("nothing", "left engine", "main engine", "right engine"),
+}
+
+
+def make_vector(
+    settings: EnvSettings,
+    num_envs: int,
+    autoreset_mode: AutoresetMode,
+    render_mode: str | None = None,
+    training: bool = False,
+) -> SyncVectorEnv:
+    """`num_envs` environments side by side; the last of them is the one that is rendered.
+
+    Raises:
+        DinoError: unknown, not installed, of a kind that nothing here learns, or no display for a window.
+    """
+    if render_mode == "human" and not has_display():
+        raise DinoError(f"There is no display for the window of {settings.id}: set DISPLAY, or do not watch.")
+    modes = [None] * (num_envs - 1) + [render_mode]
+    makers: list[Callable] = [partial(_make_one, settings, mode, training) for mode in modes]
+    return SyncVectorEnv(makers, autoreset_mode=autoreset_mode)
+
+
+def spec_of(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+    """What Gymnasium has registered under an id ("module:id" imports the module first).
+
+    Raises:
+        DinoError: nothing.
+    """
+    try:
+        if env_id.startswith("ALE/"):
+            _register_atari()
+        if ":" in env_id:
+            import_module(env_id.partition(":")[0])
+        return gymnasium.spec(env_id.rpartition(":")[2])
+    except ImportError as error:
+        package = PACKAGES.get(str(error.name), error.name)
+        raise DinoError(f"{env_id} needs a package that is not installed: pip install {package}") from error
+    except gymnasium.error.Error as error:
+        raise DinoError(f"Unknown environment {env_id!r} ({_first_line(error)})") from error
+
+
+def kind_of(env_id: str) -> str:
+    """What an environment shows: "vectors" or "images".
+
+    Raises:
+        DinoError: see `make_vector`.
+    """
+    env = _open(spec_of(env_id))
+    env.close()
+    return "images" if _is_image(env.observation_space) else "vectors"
+
+
+def action_names(env: SyncVectorEnv, env_id: str) -> tuple[str, ...]:
+    """A name for each action, as far as they have any."""
+    if spec_of(env_id).entry_point == ATARI:
+        return tuple(name.lower() for name in env.call("get_action_meanings")[0])
+    count = int(env.single_action_space.n)  # type: ignore[attr-defined]
+    return ACTION_NAMES.get(env_id, tuple(f"action {i}" for i in range(count)))
+
+
+def versions(env_id: str) -> dict[str, str]:
+    """Versions of the packages that an environment comes from, beside Gymnasium itself."""
+    found = {}
+    for name in _package(spec_of(env_id)).split():
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _make_one(settings: EnvSettings, render_mode: str | None, training: bool) -> gymnasium.Env:
+    spec = spec_of(settings.id)
+    is_atari = spec.entry_point == ATARI
+    env = _open(spec, render_mode=render_mode, **({"frameskip": 1} if is_atari else {}))
+    if not _is_image(env.observation_space):
+        if env.observation_space.dtype == np.float32:
+            return env
+        return wrappers.DtypeObservation(env, np.float32)
+    if settings.stack_stride != 1:
+        env.close()
+        raise DinoError(
+            f"stack_stride is {settings.stack_stride}: images of {settings.id} are stacked with 1."
+        )
+    size = settings.picture_size
+    if is_atari:  # four frames a step, the brighter of the last two, up to 30 idle frames at the start
+        env = wrappers.AtariPreprocessing(env, screen_size=size)
+    else:
+        height, width, colours = env.observation_space.shape  # type: ignore[misc]
+        if colours == 3:
+            env = wrappers.GrayscaleObservation(env)
+        else:
+            env = wrappers.ReshapeObservation(env, (height, width))
+        env = wrappers.ResizeObservation(env, (size, size))
+    if training and settings.life_loss_is_final:
+        env = LifeLoss(env)
+    env = wrappers.FrameStackObservation(env, settings.stack_size, padding_type="reset")
+    stacked = spaces.Box(0, 255, (size, size, settings.stack_size), np.uint8)
+    return wrappers.TransformObservation(env, lambda stack: np.moveaxis(stack, 0, -1), stacked)
+
+
+class LifeLoss(gymnasium.Wrapper):
+    """Says in `info["life_lost"]` whether this step cost a life. The game goes on."""
+
+    def __init__(self, env: gymnasium.Env):
+        super().__init__(env)
+        self._lives = 0
+
+    def reset(self, **options):
+        observation, info = self.env.reset(**options)
+        self._lives = info.get("lives", 0)
+        return observation, info | {"life_lost": False}
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        before, self._lives = self._lives, info.get("lives", 0)
+        return observation, reward, terminated, truncated, info | {"life_lost": self._lives < before}
+
+
+def _open(
+    spec: gymnasium.envs.registration.EnvSpec, render_mode: str | None = None, **options
+) -> gymnasium.Env:
+    """The bare environment, if it is one that something here can learn."""
+    package = _package(spec)
+    if render_mode and "pygame" in package and not find_spec("pygame"):
+        raise DinoError(f"To show {spec.id}, pygame is needed: pip install pygame-ce")
+    for name, value in SDL.items() if not has_display() else ():
+        os.environ.setdefault(name, value)
+    try:
+        env = gymnasium.make(spec, render_mode=render_mode, disable_env_checker=True, **options)
+    except (ImportError, gymnasium.error.Error) as error:
+        remedy = f"pip install {package}" if package else "install what it asks for."
+        raise DinoError(f"{spec.id} cannot be made ({_first_line(error)}): {remedy}") from error
+    problem = _problem(env)
+    if problem:
+        env.close()
+        raise DinoError(f"{spec.id} cannot be learned here: {problem}")
+    return env
+
+
+def _problem(env: gymnasium.Env) -> str:
+    """Why nothing here learns an environment; empty if something does."""
+    shown, action = env.observation_space, env.action_space
+    if isinstance(action, spaces.Box):
+        return f"its actions are continuous ({action}); use one with discrete actions."
+    if not isinstance(action, spaces.Discrete) or action.start != 0:
+        return f"its actions are {action}; use one with Discrete(n)."
+    if not isinstance(shown, spaces.Box):
+        return f"its observations are {shown}; use one that shows a vector or an image (Box)."
+    if len(shown.shape) != 1 and not _is_image(shown):
+        return f"its observations are {shown}; use a vector, or an image of 1 or 3 colours in bytes."
+    return ""
+
+
+def _is_image(space: spaces.Space) -> bool:
+    return (
+        isinstance(space, spaces.Box)
+        and space.dtype == np.uint8
+        and len(space.shape) == 3
+        and space.shape[-1] in (1, 3)
+    )
+
+
+def _package(spec: gymnasium.envs.registration.EnvSpec) -> str:
+    return next((name for start, name in PACKAGES.items() if str(spec.entry_point).startswith(start)), "")
+
+
+def _register_atari():
+    """Importing ale_py registers its games; it would announce itself each time."""
+    import ale_py
+
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    gymnasium.register_envs(ale_py)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
