@@ -43,8 +43,11 @@ class GameVariation:
     base: GameSettings = GameSettings()
     start_speed: tuple[float, float] = (6.0, 6.0)
     random_start_share: float = 0.0  # share of games that start at a speed drawn from `start_speed`
-    dino_x: tuple[int, int] | None = None  # None: the base's
     full_speed_share: float = 0.0  # share of games that start at the top of `start_speed`
+    # Share of games that keep the base's speed. At exactly 6 an obstacle moves by 5 or 6 pixels a frame, as
+    # rounding falls: a rhythm that no other speed has.
+    constant_speed_share: float = 0.0
+    dino_x: tuple[int, int] | None = None  # None: the base's
     # Each game draws the weights of its action delays (0, 1, 2... frames) from a Dirichlet distribution with
     # these concentrations; none: the base's.
     delay_concentrations: tuple[float, ...] = ()
@@ -57,11 +60,14 @@ class GameVariation:
         changes: dict[str, Any] = {}
         if self.dino_x:
             changes["dino_x"] = int(rng.integers(self.dino_x[0], self.dino_x[1] + 1))
-        start = rng.random()
-        if start < self.full_speed_share:
-            changes["start_speed"] = float(self.start_speed[1])
-        elif start < self.full_speed_share + self.random_start_share:
-            changes["start_speed"] = float(rng.uniform(*self.start_speed))
+        shares = (self.full_speed_share, self.random_start_share, self.constant_speed_share)
+        match np.searchsorted(np.cumsum(shares), rng.random(), side="right"):
+            case 0:
+                changes["start_speed"] = float(self.start_speed[1])
+            case 1:
+                changes["start_speed"] = float(rng.uniform(*self.start_speed))
+            case 2:
+                changes["constant_speed"] = True
         if self.delay_concentrations:
             weights = rng.dirichlet(self.delay_concentrations)
             changes["action_delay"] = tuple(float(weight) for weight in weights)
@@ -80,6 +86,7 @@ class DQNSettings:
     batch_size: int = 64
     replay_ratio: float = 4.0  # transitions learned from for each environment step
     replay_capacity: int = 400_000  # frames; 80x80 bytes each for images
+    replay_compressed: bool = False  # a tenth of that memory, for slower sampling
     learning_starts: int = 2_000  # environment steps before the first update
     priority_exponent: float = 0.5  # 0 samples uniformly; 0.6 is Schaul et al. 2016
     importance_exponent: float = 0.4
@@ -145,6 +152,7 @@ class EnvSettings:
         start_speed=(6.0, 13.0),
         random_start_share=0.45,
         full_speed_share=0.3,
+        constant_speed_share=0.1,
         dino_x=(0, 50),
         # Small numbers: mostly one delay in a game, now and then another, as live play has it.
         delay_concentrations=(0.6, 0.25, 0.05),
@@ -234,6 +242,8 @@ _CEM = replace(
 # of all others.
 PRESETS: dict[str, RunSettings] = {
     "dino": RunSettings(),
+    # A memory of a million pictures in half a gigabyte; docs/performance.md says what it costs.
+    "dino-million": RunSettings(dqn=DQNSettings(replay_capacity=1_000_000, replay_compressed=True)),
     # The tutorial that most people know, as it is told: its network, its reward, plain DQN.
     "dino-tutorial": RunSettings(
         env=EnvSettings(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from dino_rl.agents.compressed import CompressedFrames
 from dino_rl.agents.replay import Replay, SumTree
 
 DISCOUNT = 0.9
@@ -105,9 +106,11 @@ def _transition(episode: Episode, i: int, n_step: int, stack: int, stride: int) 
 STACKS = [(4, 1), (4, 2), (2, 3), (0, 1)]  # frames of an observation, and slots from one to the next
 
 
-def make_replay(slots=40, num_envs=3, stack=4, stride=1, n_step=1, exponent=0.0, seed=0) -> Replay:
+def make_replay(slots=40, num_envs=3, stack=4, stride=1, n_step=1, exponent=0.0, seed=0, compressed=False):
     rng = np.random.default_rng(seed)
-    return Replay(slots * num_envs, num_envs, (), np.int64, stack, stride, n_step, DISCOUNT, exponent, rng)
+    return Replay(
+        slots * num_envs, num_envs, (), np.int64, stack, stride, n_step, DISCOUNT, exponent, rng, compressed
+    )
 
 
 def first_frames(batch, stack: int) -> np.ndarray:
@@ -147,8 +150,9 @@ def test_samples_are_the_transitions_that_happened(n_step, stack, stride, steps)
 
 @pytest.mark.parametrize("n_step", [1, 5])
 @pytest.mark.parametrize(("stack", "stride"), STACKS)
-def test_every_moment_of_a_long_run(n_step, stack, stride):
-    replay = make_replay(slots=20, stack=stack, stride=stride, n_step=n_step)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_every_moment_of_a_long_run(n_step, stack, stride, compressed):
+    replay = make_replay(slots=20, stack=stack, stride=stride, n_step=n_step, compressed=compressed)
     world = World(replay, num_envs=3, seed=5, end_share=0.3)
     for time in range(120):
         world.step()
@@ -217,6 +221,18 @@ def test_images_are_kept_once_and_stacked_newest_last():
     assert (batch.next_observation[:, 0, 0, :3] == batch.observation[:, 0, 0, 1:]).all()
     assert len(replay) == 60
     assert replay.state()["_frame"].nbytes == 60 * 64  # one byte for each pixel of each frame
+
+
+def test_compressed_frames_are_the_same_frames_in_less_memory():
+    frames = CompressedFrames((50, 4, 80, 80), np.uint8)
+    rng = np.random.default_rng(3)
+    pictures = np.full((50, 4, 80, 80), 255, np.uint8)
+    pictures[:, :, 60:70, 10:20] = rng.integers(0, 256, (50, 4, 10, 10))
+    for slot in range(50):
+        frames[slot] = pictures[slot]
+    slots, envs = rng.integers(50, size=300), rng.integers(4, size=300)
+    np.testing.assert_array_equal(frames[slots, envs], pictures[slots, envs])
+    assert frames.state(50)["_frame_bytes"].nbytes < pictures.nbytes / 10
 
 
 # --- Priorities ----------------------------------------------------------------------------------------
@@ -298,9 +314,10 @@ def test_what_is_new_has_the_highest_priority_so_far():
 
 @pytest.mark.parametrize("steps", [17, 90])
 @pytest.mark.parametrize("stack", [4, 0])
-def test_a_restored_replay_goes_on_as_if_nothing_had_happened(steps, stack):
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_restored_replay_goes_on_as_if_nothing_had_happened(steps, stack, compressed):
     def make(seed):
-        return make_replay(slots=40, stack=stack, n_step=3, exponent=0.5, seed=seed)
+        return make_replay(slots=40, stack=stack, n_step=3, exponent=0.5, seed=seed, compressed=compressed)
 
     original = make(1)
     world = World(original, num_envs=3, seed=2)

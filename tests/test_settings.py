@@ -81,15 +81,22 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
         base=GameSettings(clear_time_ms=300.0),
         start_speed=(7.0, 12.0),
         random_start_share=0.5,
+        full_speed_share=0.2,
+        constant_speed_share=0.1,
         dino_x=(0, 50),
         delay_concentrations=(0.3, 0.3, 0.3),
     )
     rng = np.random.default_rng(1)
     games = [variation.draw(rng) for _ in range(2000)]
-    fast = [game.start_speed for game in games if game.start_speed != 6.0]
+    starts = np.array([game.start_speed for game in games])
+    assert 0.15 < (starts == 12.0).mean() < 0.25
+    fast = starts[(starts != 6.0) & (starts != 12.0)]
     assert 0.45 < len(fast) / len(games) < 0.55
     assert 7.0 <= min(fast) < 7.1
-    assert 11.9 < max(fast) <= 12.0
+    assert 11.9 < max(fast) < 12.0
+    constant = [game for game in games if game.constant_speed]
+    assert 0.07 < len(constant) / len(games) < 0.13
+    assert {game.start_speed for game in constant} == {6.0}
     assert {game.dino_x for game in games} == set(range(51))
     delays = np.array([game.action_delay for game in games])
     assert delays.shape == (2000, 3)

@@ -195,6 +195,7 @@ class DQNLearner:
             settings.dqn.discount,
             settings.dqn.priority_exponent,
             rngs["replay"],
+            settings.dqn.replay_compressed,
         )
         self.networks = {"q_network": self.agent.q_network, "target_network": self.agent.target_network}
         self._explores = np.arange(num_envs) < num_envs - settings.env.greedy_envs

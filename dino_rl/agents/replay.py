@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dino_rl.agents.compressed import CompressedFrames
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -84,6 +86,7 @@ class Replay:
         n_step, discount: of the transitions sampled.
         priority_exponent: 0 samples uniformly.
         rng: drives the sampling.
+        compressed: keep frames in a tenth of the memory, for more time at each sample.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Replay:
         discount: float,
         priority_exponent: float,
         rng: np.random.Generator,
+        compressed: bool = False,
     ):
         self._reach = max(0, stack_size - 1) * stack_stride  # how far back an observation's oldest frame lies
         self._slots = max(capacity // num_envs, self._reach + n_step + 3)
@@ -109,7 +113,14 @@ class Replay:
         self._exponent = priority_exponent
         self._rng = rng
         shape = (self._slots, num_envs)
-        self._frame = np.zeros((*shape, *frame_shape), dtype)
+        self._frame: np.ndarray | CompressedFrames
+        if compressed:
+            self._frame = CompressedFrames((*shape, *frame_shape), dtype)
+        else:
+            # Written to now, so that the memory is taken now: a run that needs too much fails at its start,
+            # and one that has started does not grow.
+            self._frame = np.empty((*shape, *frame_shape), dtype)
+            self._frame.fill(0)
         self._first = np.zeros(shape, bool)  # the first frame of an episode
         self._last = np.zeros(shape, bool)  # the last one: no action follows
         self._action = np.zeros(shape, np.int32)
@@ -219,12 +230,16 @@ class Replay:
 
     # --- Keeping it ----------------------------------------------------------------------------------
 
-    _ARRAYS = ("_frame", "_first", "_last", "_action", "_reward", "_terminated", "_truncated")
+    _ARRAYS = ("_first", "_last", "_action", "_reward", "_terminated", "_truncated")
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on as if nothing had happened, as arrays."""
         used = min(self._time, self._slots)
         arrays = {name: getattr(self, name)[:used] for name in self._ARRAYS}
+        if isinstance(self._frame, CompressedFrames):
+            arrays |= self._frame.state(used)
+        else:
+            arrays["_frame"] = self._frame[:used]
         priority = self._tree.get(np.arange(self._slots * self._num_envs))
         return {
             **arrays,
@@ -237,6 +252,10 @@ class Replay:
         for name in self._ARRAYS:
             array = state[name]
             getattr(self, name)[: len(array)] = array
+        if isinstance(self._frame, CompressedFrames):
+            self._frame.restore(state)
+        else:
+            self._frame[: len(state["_frame"])] = state["_frame"]
         self._time = int(state["scalars"][0])
         self._max_priority = float(state["scalars"][1])
         self._break = int(state["scalars"][2])
