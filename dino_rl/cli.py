@@ -193,12 +193,34 @@ def build_parser() -> argparse.ArgumentParser:
     )
     plot.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     plot.set_defaults(run=_plot)
+
+    runs = commands.add_parser(
+        "runs",
+        help="list what has been trained, or compare runs",
+        description="List the runs of a directory, the newest first, or draw some of them over each other.",
+    )
+    runs.add_argument(
+        "directory",
+        type=Path,
+        nargs="?",
+        default=Path("runs"),
+        metavar="DIR",
+        help="where they lie (default: %(default)s)",
+    )
+    runs.add_argument(
+        "--compare", nargs="+", metavar="RUN", help="draw these, by name or directory, as PNG files in DIR"
+    )
+    runs.set_defaults(run=_runs)
     return parser
 
 
 def _add_model(command: argparse.ArgumentParser):
     command.add_argument(
-        "--model", type=Path, required=True, metavar="PATH", help="an .h5 file with its card"
+        "--model",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="an .h5 file with its card, or a run's directory for its best model",
     )
 
 
@@ -264,3 +286,9 @@ def _plot(options: argparse.Namespace) -> int:
     from dino_rl.commands.plot import plot
 
     return plot(options)
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from dino_rl.commands.runs import runs
+
+    return runs(options)

@@ -1,7 +1,8 @@
-"""A run's curves."""
+"""A run's curves, and the curves of several over each other; each on a light and on a dark background."""
 
-import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -9,14 +10,60 @@ matplotlib.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import RunError
-from dino_rl.results.runlog import read_table
+from dino_rl.results.runs import Run
 
-BACKGROUNDS = {"light": "default", "dark": "dark_background"}
-RAW = {"linewidth": 0.8, "alpha": 0.35}
-SMOOTH = {"linewidth": 2.0}
+RAW: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.3}
+SMOOTH: dict[str, Any] = {"linewidth": 2.2, "solid_capstyle": "round"}
+DPI = 110
+LOG_FROM = 30  # a curve that grows this many times is drawn on a logarithmic axis
+
+
+def _style(background: str, ink: str, faint: str, colours: Sequence[str]) -> dict:
+    return {
+        "figure.facecolor": background,
+        "axes.facecolor": background,
+        "savefig.facecolor": background,
+        "text.color": ink,
+        "axes.labelcolor": ink,
+        "axes.titlecolor": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "axes.edgecolor": faint,
+        "grid.color": faint,
+        "axes.prop_cycle": cycler(color=colours),
+        "font.size": 10.5,
+        "axes.titlesize": 12,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.5,
+        "grid.linewidth": 0.6,
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+        "figure.constrained_layout.use": True,
+        "figure.constrained_layout.h_pad": 0.12,
+        "figure.constrained_layout.w_pad": 0.12,
+    }
+
+
+# Colours that people who see few of them can tell apart (after Okabe and Ito, "Color Universal Design").
+BACKGROUNDS = {
+    "light": _style(
+        "#ffffff", "#24292f", "#d0d7de", ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9")
+    ),
+    "dark": _style(
+        "#0d1117", "#d8dee6", "#30363d", ("#58a6ff", "#ff9248", "#3fd19a", "#e39ac4", "#f0e442", "#9ad4ff")
+    ),
+}
 
 
 def group_means(values: np.ndarray, size: int = 10) -> np.ndarray:
@@ -37,18 +84,37 @@ def plot_run(run_dir: Path) -> list[Path]:
     Raises:
         RunError: there is no run, or no episode has ended in it yet.
     """
-    episodes = _columns(run_dir / "episodes.csv")
-    intervals = _columns(run_dir / "intervals.csv")
-    validations = _columns(run_dir / "validations.csv")
-    if not episodes or not intervals:
-        raise RunError(f"{run_dir} holds no episodes to draw: name a run directory, or train a while longer.")
+    run = Run(run_dir)
+    _check_has_curves(run)
+    return save_on_both(lambda: draw_run(run), run_dir, "curves")
+
+
+def plot_comparison(runs: Sequence[Run], directory: Path) -> list[Path]:
+    """Draw runs over each other: compare-NAMES-light.png and compare-NAMES-dark.png in `directory`.
+
+    Raises:
+        RunError: a run has no curves yet, or nothing can be written there.
+    """
+    for run in runs:
+        _check_has_curves(run)
+    return save_on_both(
+        lambda: draw_comparison(runs), directory, "-".join(["compare", *[r.name for r in runs]])
+    )
+
+
+def save_on_both(draw: Callable[[], Figure], directory: Path, stem: str) -> list[Path]:
+    """Save a figure as STEM-light.png and STEM-dark.png.
+
+    Raises:
+        RunError: it cannot be written there.
+    """
     paths = []
     for name, style in BACKGROUNDS.items():
-        with plt.style.context(style):
-            figure = _draw(run_dir.name, episodes, intervals, validations, _actions(run_dir))
-            path = run_dir / f"curves-{name}.png"
+        with plt.rc_context(style):
+            figure = draw()
+            path = directory / f"{stem}-{name}.png"
             try:
-                figure.savefig(path, dpi=110)
+                figure.savefig(path, dpi=DPI)
             except OSError as error:
                 raise RunError(f"Cannot write {path} ({error.strerror}).") from error
             finally:
@@ -57,79 +123,128 @@ def plot_run(run_dir: Path) -> list[Path]:
     return paths
 
 
-def scale(scores: np.ndarray) -> str:
-    """A logarithmic axis shows how scores grow, if none is below one."""
-    return "log" if scores.min() >= 1 else "linear"
+def _check_has_curves(run: Run):
+    if not run.table("episodes") or not run.table("intervals"):
+        raise RunError(f"{run.path} holds no episodes to draw: train a while longer.")
 
 
-def _actions(run_dir: Path) -> list[str]:
-    """Names of the environment's actions: columns of episodes.csv."""
-    try:
-        return json.loads((run_dir / "run.json").read_text()).get("actions", ACTIONS)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{run_dir} has no run.json that can be read: name a run directory.") from error
+# --- One run ---------------------------------------------------------------------------------------------
 
 
-def _columns(path: Path) -> dict[str, np.ndarray]:
-    return {name: np.array(values) for name, values in read_table(path).items()}
-
-
-def _draw(title: str, episodes: dict, intervals: dict, validations: dict, actions: list[str]) -> plt.Figure:
-    figure, axes = plt.subplots(2, 3, figsize=(15, 8), layout="constrained")
-    figure.suptitle(f"Training run {title}")
-
-    def curve(axis, name: str, column: str, colour: str, label: str | None = None):
-        if column not in intervals:  # of another algorithm
-            return
-        minutes, values = intervals["minutes"], intervals[column]
-        axis.plot(minutes, values, color=colour, **RAW)
-        axis.plot(minutes, smooth(values), color=colour, label=label, **SMOOTH)
-        axis.set(title=name, xlabel="minutes")
-
-    scores, best = axes[0, 0], np.maximum.accumulate(episodes["score"])
-    means = group_means(episodes["score"])
-    scores.plot(group_means(episodes["minutes"]), means, color="C0", **RAW)
-    scores.plot(
-        group_means(episodes["minutes"]), smooth(means), color="C0", label="mean of 10 games", **SMOOTH
-    )
-    scores.plot(episodes["minutes"], best, color="C1", label="best so far", **SMOOTH)
-    scores.set(title="Score in training", xlabel="minutes", ylabel="score", yscale=scale(episodes["score"]))
-    scores.legend()
-
-    held_out = axes[0, 1]
-    greedy = episodes["greedy"] == 1
-    held_out.plot(
-        episodes["minutes"][greedy],
-        episodes["score"][greedy],
-        ".",
-        color="C2",
-        alpha=0.4,
-        label="a greedy game",
-    )
-    if validations:
-        held_out.plot(validations["minutes"], validations["mean"], "o-", color="C3", label="validation, mean")
-        held_out.plot(
-            validations["minutes"], validations["median"], "s--", color="C4", label="validation, median"
-        )
-    held_out.set(title="Greedy games", xlabel="minutes", ylabel="score", yscale=scale(episodes["score"]))
-    held_out.legend()
-
-    curve(axes[0, 2], "Loss", "loss", "C0")
-    axes[0, 2].set(ylabel="loss", yscale="log")
-    curve(axes[1, 0], "Q-values", "q_mean", "C0")
-    axes[1, 0].set(ylabel="mean Q of a batch")
-
-    counts = np.stack([episodes[name] for name in actions])
-    shares = counts / np.maximum(1, counts.sum(axis=0))
-    grouped = np.stack([smooth(group_means(row)) for row in shares])
-    axes[1, 1].stackplot(group_means(episodes["minutes"]), grouped, labels=actions, alpha=0.8)
-    axes[1, 1].set(title="Actions", xlabel="minutes", ylabel="share", ylim=(0, 1))
-    axes[1, 1].legend(loc="lower left")
-
-    curve(axes[1, 2], "Speed of the run", "steps_per_s", "C0", "environment steps")
-    curve(axes[1, 2], "Speed of the run", "updates_per_s", "C1", "updates")
-    axes[1, 2].set(ylabel="a second", yscale="log")
-    axes[1, 2].legend()
+def draw_run(run: Run) -> Figure:
+    """Six curves: scores, greedy games, loss, Q-values, actions, speed."""
+    episodes, intervals, validations = (run.table(n) for n in ("episodes", "intervals", "validations"))
+    figure, axes = plt.subplots(2, 3, figsize=(15, 8.2))
+    length = f"{run.steps:,} steps in {run.minutes:.0f} minutes"
+    figure.suptitle(f"{run.env} · {run.algorithm.upper()} · {run.name} · {length}", fontsize=13)
+    _training_scores(axes[0, 0], episodes)
+    _greedy_games(axes[0, 1], episodes, validations)
+    _interval_curves(axes[0, 2], intervals, {"loss": ""})
+    axes[0, 2].set(title="Loss", ylabel="Huber loss, mean of an interval")
+    _interval_curves(axes[1, 0], intervals, {"q_mean": ""})
+    axes[1, 0].set(title="Q-values", ylabel="mean Q of the batches")
+    _action_shares(axes[1, 1], episodes)
+    _interval_curves(axes[1, 2], intervals, {"steps_per_s": "environment steps", "updates_per_s": "updates"})
+    axes[1, 2].set(title="Speed of the run", ylabel="per second")
+    end = max(table["minutes"][-1] for table in (episodes, intervals, validations) if table)
     for axis in axes.flat:
-        axis.grid(alpha=0.25)
+        axis.set(xlim=(0, 1.02 * end), xlabel="time (minutes)")
     return figure
+
+
+def _training_scores(axis: Axes, episodes: dict):
+    minutes, means = group_means(episodes["minutes"]), group_means(episodes["score"])
+    axis.plot(minutes, means, color="C0", **RAW)
+    axis.plot(minutes, smooth(means), color="C0", label="mean of 10 games, smoothed", **SMOOTH)
+    best = np.maximum.accumulate(episodes["score"])
+    axis.plot(episodes["minutes"], best, color="C1", label="best so far", linewidth=1.4)
+    axis.set(title="Scores in training", ylabel="score")
+    _scale(axis, means)
+    axis.legend(loc="lower right")
+
+
+def _greedy_games(axis: Axes, episodes: dict, validations: dict):
+    greedy = episodes["greedy"] == 1
+    minutes, scores = episodes["minutes"][greedy], episodes["score"][greedy]
+    if len(scores):
+        axis.plot(minutes, scores, ".", color="C2", alpha=0.45, label="a greedy game in training")
+    if validations:
+        for name, marker, colour in (("mean", "o", "C0"), ("median", "s", "C3")):
+            axis.plot(
+                validations["minutes"],
+                validations[name],
+                marker + "-",
+                color=colour,
+                markersize=5,
+                linewidth=1.6,
+                label=f"validation, {name} of {int(validations['games'][-1])} games",
+            )
+    axis.set(title="Greedy games", ylabel="score")
+    if len(scores) or validations:
+        _scale(axis, np.concatenate([scores, validations.get("mean", [])]))
+        axis.legend(loc="lower right")
+
+
+def _interval_curves(axis: Axes, intervals: dict, columns: dict[str, str]):
+    for i, (column, label) in enumerate(columns.items()):
+        values = intervals[column]
+        axis.plot(intervals["minutes"], values, color=f"C{i}", **RAW)
+        axis.plot(intervals["minutes"], smooth(values), color=f"C{i}", label=label, **SMOOTH)
+    _scale(axis, np.concatenate([intervals[column] for column in columns]))
+    if len(columns) > 1:
+        axis.legend(loc="lower left", ncols=len(columns))
+
+
+def _action_shares(axis: Axes, episodes: dict):
+    names = [name for name in ACTIONS if episodes[name].any()]
+    counts = np.stack([episodes[name] for name in names])
+    shares = counts / np.maximum(1, counts.sum(axis=0))
+    minutes = group_means(episodes["minutes"])
+    smoothed = np.stack([smooth(group_means(row)) for row in shares])
+    axis.stackplot(minutes, 100 * smoothed, labels=names, alpha=0.85)
+    axis.set(title="Actions", ylabel="share of the steps (%)", ylim=(0, 100))
+    axis.legend(loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=len(names))
+
+
+# --- Several runs ----------------------------------------------------------------------------------------
+
+
+def draw_comparison(runs: Sequence[Run]) -> Figure:
+    """Scores of each run in training and in validation, over steps and over time."""
+    figure, axes = plt.subplots(1, 2, figsize=(13, 5.2), sharey=True)
+    figure.suptitle(" · ".join(dict.fromkeys(run.env for run in runs)), fontsize=13)
+    for axis, column, label in zip(
+        axes, ("step", "minutes"), ("environment steps", "time (minutes)"), strict=True
+    ):
+        for i, run in enumerate(runs):
+            episodes, validations = run.table("episodes"), run.table("validations")
+            x, means = group_means(episodes[column]), group_means(episodes["score"])
+            axis.plot(x, means, color=f"C{i}", **RAW)
+            axis.plot(x, smooth(means), color=f"C{i}", label=run.name, **SMOOTH)
+            if validations:
+                axis.plot(validations[column], validations["mean"], "o--", color=f"C{i}", linewidth=1.0)
+        axis.set(xlabel=label, xlim=(0, None))
+        axis.xaxis.set_major_formatter(_PLAIN)
+    axes[0].set(title="By steps", ylabel="score")
+    axes[1].set(title="By time")
+    _scale(axes[0], np.concatenate([group_means(run.table("episodes")["score"]) for run in runs]))
+    axes[1].plot([], [], "o--", color="grey", linewidth=1.0, label="validation, mean")
+    axes[1].legend(loc="lower right", title="mean of 10 games in training, smoothed")
+    return figure
+
+
+# --- Axes ------------------------------------------------------------------------------------------------
+
+_PLAIN = FuncFormatter(lambda value, _: f"{value:,.10g}")
+
+
+def _scale(axis: Axes, values: np.ndarray):
+    """Plain numbers on the axis; a logarithmic one for what grows over decades."""
+    known = values[np.isfinite(values)]
+    if len(known) and known.min() > 0 and known.max() > LOG_FROM * known.min():
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+    axis.yaxis.set_major_formatter(_PLAIN)
