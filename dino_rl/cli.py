@@ -126,6 +126,33 @@ def build_parser() -> argparse.ArgumentParser:
     play.add_argument("--headless", action="store_true", help="no window: draw the game on the terminal")
     play.set_defaults(run=_play)
 
+    record = commands.add_parser(
+        "record",
+        help="film a model",
+        description="Film a model into its run's directory: RUN_DIR/videos/after.mp4. No window, no screen "
+        "needed.",
+    )
+    _add_model(record)
+    record.add_argument("--out", type=Path, metavar="FILE.mp4", help="film into this file instead")
+    record.add_argument(
+        "--before-after", action="store_true", help="film random play, too, of the same seeds: before.mp4"
+    )
+    record.add_argument(
+        "--games", type=_count, default=1, metavar="N", help="games in a film (default: %(default)s)"
+    )
+    record.add_argument("--seed", type=_seed, default=0, metavar="S", help="seeds S, S+1, ... (default: 0)")
+    record.add_argument(
+        "--max-score",
+        type=_count,
+        default=1_000,
+        metavar="M",
+        help="end a game of the Dino here (default: %(default)s, which takes about 80 seconds)",
+    )
+    record.add_argument(
+        "--overlay", action="store_true", help="show what the network sees and thinks, beside the game"
+    )
+    record.set_defaults(run=_record)
+
     evaluate = commands.add_parser(
         "evaluate",
         help="measure a model",
@@ -262,6 +289,12 @@ def _play(options: argparse.Namespace) -> int:
     from dino_rl.commands.play import play
 
     return play(options)
+
+
+def _record(options: argparse.Namespace) -> int:
+    from dino_rl.commands.record import record
+
+    return record(options)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -10,7 +10,6 @@ matplotlib.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
 import numpy as np
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -37,7 +36,7 @@ def _style(background: str, ink: str, faint: str, colours: Sequence[str]) -> dic
         "ytick.color": ink,
         "axes.edgecolor": faint,
         "grid.color": faint,
-        "axes.prop_cycle": cycler(color=colours),
+        "axes.prop_cycle": plt.cycler(color=colours),
         "font.size": 10.5,
         "axes.titlesize": 12,
         "axes.titleweight": "bold",

@@ -1,0 +1,121 @@
+"""The one recorder: any player in any environment, on a film that plays everywhere."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from dino_rl.evaluate import Evaluation, Game, play_games
+from dino_rl.results.overlay import Thoughts, with_thoughts
+from dino_rl.results.video import VideoWriter, enlarge
+
+# Observations [N, ...] -> actions [N], and the values [N, A] that they were chosen by, if any.
+Player = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+HOLD_S = 1.0  # the last picture of a game stays for so long
+
+
+class Filmed(gymnasium.vector.VectorWrapper):
+    """A game that is filmed while it is played.
+
+    Args:
+        env: one game as a vector environment, with render mode "rgb_array_list".
+        path: the film, an .mp4 file; it is whole after `close_film`.
+        overlay: draw what the player makes of it beside the game.
+        title: who plays, for the overlay.
+        names: of the actions, for the overlay.
+
+    Raises:
+        DinoError: the film cannot be written.
+
+    Attributes:
+        values: float [A]; what the player thinks of each action. Set it before a step, for the overlay.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.vector.VectorEnv,
+        path: Path,
+        overlay: bool = False,
+        title: str = "",
+        names: tuple[str, ...] = (),
+    ):
+        super().__init__(env)
+        self._fps = env.metadata["render_fps"]
+        self._film = VideoWriter(path, self._fps)
+        self._overlay = overlay
+        self._title = title
+        self._names = names
+        self.values: np.ndarray | None = None
+        self._picture: np.ndarray | None = None
+        self._score = ""
+        self._return = 0.0
+
+    def reset(self, **options: Any):
+        observations, infos = self.env.reset(**options)
+        self._return = 0.0
+        self._see(observations, infos)
+        return observations, infos
+
+    def step(self, actions: np.ndarray):
+        observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        # What was thought stands beside what came of it. The first step of a game has its start, too.
+        canvases = [enlarge(canvas) for canvas in self.env.render()[0]]  # type: ignore[index]
+        self._add(canvases, int(actions[0]))
+        self._return += float(rewards[0])
+        self._see(observations, infos)
+        if terminated[0] or truncated[0]:
+            self._add(canvases[-1:] * round(HOLD_S * self._fps), int(actions[0]))
+        return observations, rewards, terminated, truncated, infos
+
+    def _see(self, observations: np.ndarray, infos: dict):
+        self._picture = observations[0, ..., -1] if observations.ndim == 4 else None
+        score, what = (infos["score"][0], "score") if "score" in infos else (self._return, "return")
+        self._score = f"{what} {score:,.0f}"
+
+    def _add(self, canvases: list[np.ndarray], action: int):
+        if self._overlay:
+            thoughts = Thoughts(self._title, self._score, self._names, action, self.values, self._picture)
+            canvases = with_thoughts(canvases, thoughts)
+        for canvas in canvases:
+            self._film.add(canvas)
+
+    def close_film(self):
+        """Finish the file. The game goes on."""
+        self._film.close()
+
+
+def record_games(
+    env: gymnasium.vector.VectorEnv,
+    player: Player,
+    seeds: Iterable[int],
+    path: Path,
+    on_game: Callable[[Game], None] = lambda game: None,
+    **options: Any,
+) -> Evaluation:
+    """Film one game for each seed. The film is whole also if the games are interrupted.
+
+    Args:
+        env, path, options: see `Filmed`.
+        player: observations [1, ...] to actions [1] and values [1, A], or None for them.
+        seeds: one for each game.
+        on_game: told of each game as it ends.
+    """
+    film = Filmed(env, path, **options)
+
+    def policy(observations: np.ndarray) -> np.ndarray:
+        actions, values = player(observations)
+        film.values = None if values is None else values[0]
+        return actions
+
+    try:
+        return play_games(film, policy, seeds, on_game)
+    finally:
+        film.close_film()
+
+
+def random_player(num_actions: int, seed: int = 0) -> Player:
+    """One that knows nothing: all actions alike."""
+    rng = np.random.default_rng(seed)
+    return lambda observations: (rng.integers(num_actions, size=len(observations)), None)
