@@ -144,9 +144,8 @@ def build_parser() -> argparse.ArgumentParser:
     record.add_argument(
         "--max-score",
         type=_count,
-        default=1_000,
         metavar="M",
-        help="end a game of the Dino here (default: %(default)s, which takes about 80 seconds)",
+        help="the Dino's: end a game here (default: 1000, which takes about 80 seconds)",
     )
     record.add_argument(
         "--overlay", action="store_true", help="show what the network sees and thinks, beside the game"

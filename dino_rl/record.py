@@ -58,7 +58,7 @@ class Filmed(gymnasium.vector.VectorWrapper):
         self._see(observations, infos)
         return observations, infos
 
-    def step(self, actions: np.ndarray):
+    def step(self, actions: Any):
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
         # What was thought stands beside what came of it. The first step of a game has its start, too.
         canvases = [enlarge(canvas) for canvas in self.env.render()[0]]  # type: ignore[index]
@@ -84,6 +84,9 @@ class Filmed(gymnasium.vector.VectorWrapper):
     def close_film(self):
         """Finish the file. The game goes on."""
         self._film.close()
+
+    def __del__(self):
+        """Gymnasium's own closes the environment; ours outlives its film."""
 
 
 def record_games(
@@ -113,9 +116,3 @@ def record_games(
         return play_games(film, policy, seeds, on_game)
     finally:
         film.close_film()
-
-
-def random_player(num_actions: int, seed: int = 0) -> Player:
-    """One that knows nothing: all actions alike."""
-    rng = np.random.default_rng(seed)
-    return lambda observations: (rng.integers(num_actions, size=len(observations)), None)

@@ -17,7 +17,7 @@ from dino_rl.browser import chrome
 from dino_rl.cli import build_parser
 from dino_rl.errors import EXIT_INTERRUPTED, EXIT_USER
 
-COMMANDS = ("train", "play", "evaluate", "replay", "benchmark", "plot", "runs")
+COMMANDS = ("train", "play", "record", "evaluate", "replay", "benchmark", "plot", "runs")
 
 
 def refused(result: tuple[int, str, str], *words: str):

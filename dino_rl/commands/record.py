@@ -3,13 +3,17 @@
 import argparse
 from pathlib import Path
 
+from dino_rl.commands import dino_only
 from dino_rl.envs.catalog import interface, make_single_env
-from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import DinoError
-from dino_rl.record import Player, random_player, record_games
+from dino_rl.evaluate import random_policy
+from dino_rl.record import Player, record_games
 from dino_rl.results.model import Model
 from dino_rl.results.runs import videos_of
+from dino_rl.results.video import check_film
 from dino_rl.terminal import console, number
+
+MAX_SCORE = 1_000  # 80 seconds of the Dino
 
 
 def record(options: argparse.Namespace) -> int:
@@ -17,32 +21,29 @@ def record(options: argparse.Namespace) -> int:
     if options.out and options.before_after:
         raise DinoError("--before-after makes two films, before.mp4 and after.mp4: leave out --out.")
     model = Model(options.model)
-    directory = videos_of(model.path)
-    env = make_single_env(model.env, "lockstep", max_score=options.max_score, render_mode="rgb_array_list")
+    dino_only.fill_in(options, model.env.id, max_score=MAX_SCORE)
+    after = options.out or videos_of(model.path) / "after.mp4"
+    check_film(after)
+    env = make_single_env(model.env, max_score=options.max_score, render_mode="rgb_array_list")
     try:
-        shape, _, num_actions = interface(env)
-        model.check(shape, num_actions)
+        made_for = interface(env, model.env)
+        num_actions = len(made_for.actions)
+        model.check(made_for.observation_shape, num_actions)
 
         def film(path: Path, title: str, player: Player):
-            played = record_games(
-                env,
-                player,
-                range(options.seed, options.seed + options.games),
-                path,
-                overlay=options.overlay,
-                title=title,
-                names=ACTIONS[:num_actions],
-            )
-            scores = ", ".join(number(score) for score in played.scores)
-            console.print(f"{title}: {scores}; filmed: {path}")
+            seeds = range(options.seed, options.seed + options.games)
+            panel = {"overlay": options.overlay, "title": title, "names": made_for.actions}
+            played = record_games(env, player, seeds, path, **panel)
+            console.print(f"{title}: {', '.join(map(number, played.scores))}; filmed: {path}")
+
+        def trained(observations):
+            values = model.values(observations)
+            return model.choose(values), values
 
         if options.before_after:
-            film(directory / "before.mp4", "random play", random_player(num_actions, options.seed))
-        film(
-            options.out or directory / "after.mp4",
-            "the trained player",
-            lambda observations: (model.act(observations), model.q_values(observations)),
-        )
+            chance = random_policy(num_actions, options.seed)
+            film(after.with_name("before.mp4"), "random play", lambda seen: (chance(seen), None))
+        film(after, "the trained player", trained)
     finally:
         env.close()
     return 0

@@ -14,6 +14,17 @@ from dino_rl.results.output import check_writable
 ROOM = (480, 1280)  # rows and columns that a small picture may be enlarged to
 
 
+def check_film(path: Path):
+    """Refuse a film that could not be written at the end of a game. Nothing is created.
+
+    Raises:
+        DinoError: it is no .mp4 file, or lies where nothing can be written.
+    """
+    if path.suffix != ".mp4":
+        raise DinoError(f"{path} is not an .mp4 file: name it so.")
+    check_writable(path)
+
+
 class VideoWriter:
     """An mp4 file that grows by a frame at a time.
 
@@ -26,9 +37,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, fps: float):
-        if path.suffix != ".mp4":
-            raise DinoError(f"{path} is not an .mp4 file: name it so.")
-        check_writable(path)
+        check_film(path)
         self._path = path
         self._part = path.with_name("part-" + path.name)
         self._fps = fps
