@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import RunError
 from dino_rl.results.runs import Run
 
@@ -130,39 +129,68 @@ def _check_has_curves(run: Run):
 # --- One run ---------------------------------------------------------------------------------------------
 
 
-def draw_run(run: Run) -> Figure:
-    """Six curves: scores, greedy games, loss, Q-values, actions, speed."""
-    episodes, intervals, validations = (run.table(n) for n in ("episodes", "intervals", "validations"))
-    figure, axes = plt.subplots(2, 3, figsize=(15, 8.2))
-    length = f"{run.steps:,} steps in {run.minutes:.0f} minutes"
+def draw_run(run: Run, panels: int | None = None) -> Figure:
+    """A run's curves, as far as its environment and its algorithm have them.
+
+    Args:
+        run: what is drawn.
+        panels: only the first of them, side by side.
+    """
+    drawn = _panels(run)[:panels]
+    columns = min(3, len(drawn))
+    rows = -(-len(drawn) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(5 * columns, 4.1 * rows), squeeze=False)
+    length = f"{run.steps:,} steps in {run.minutes:.3g} minutes"
     figure.suptitle(f"{run.env} · {run.algorithm.upper()} · {run.name} · {length}", fontsize=13)
-    _training_scores(axes[0, 0], episodes)
-    _greedy_games(axes[0, 1], episodes, validations)
-    _interval_curves(axes[0, 2], intervals, {"loss": ""})
-    axes[0, 2].set(title="Loss", ylabel="Huber loss, mean of an interval")
-    _interval_curves(axes[1, 0], intervals, {"q_mean": ""})
-    axes[1, 0].set(title="Q-values", ylabel="mean Q of the batches")
-    _action_shares(axes[1, 1], episodes)
-    _interval_curves(axes[1, 2], intervals, {"steps_per_s": "environment steps", "updates_per_s": "updates"})
-    axes[1, 2].set(title="Speed of the run", ylabel="per second")
-    end = max(table["minutes"][-1] for table in (episodes, intervals, validations) if table)
-    for axis in axes.flat:
-        axis.set(xlim=(0, 1.02 * end), xlabel="time (minutes)")
+    for axis, draw in zip(grid.flat, drawn, strict=False):
+        draw(axis, run)
+        axis.set(xlim=(0, 1.02 * run.minutes or None), xlabel="time (minutes)")
+    for axis in grid.flat[len(drawn) :]:
+        axis.set_axis_off()
     return figure
 
 
-def _training_scores(axis: Axes, episodes: dict):
+def _panels(run: Run) -> list[Callable[[Axes, Run], None]]:
+    intervals = run.table("intervals")
+    panels = [_training_scores]
+    if run.table("iterations"):
+        panels.append(_iterations)
+    if run.table("validations") or run.table("episodes")["greedy"].any():
+        panels.append(_greedy_games)
+    if "loss" in intervals:
+        panels.append(_loss)
+    if "q_mean" in intervals:
+        panels.append(_q_values)
+    if run.actions:
+        panels.append(_action_shares)
+    return [*panels, _speed]
+
+
+def _training_scores(axis: Axes, run: Run):
+    episodes = run.table("episodes")
     minutes, means = group_means(episodes["minutes"]), group_means(episodes["score"])
     axis.plot(minutes, means, color="C0", **RAW)
     axis.plot(minutes, smooth(means), color="C0", label="mean of 10 games, smoothed", **SMOOTH)
     best = np.maximum.accumulate(episodes["score"])
     axis.plot(episodes["minutes"], best, color="C1", label="best so far", linewidth=1.4)
-    axis.set(title="Scores in training", ylabel="score")
+    if run.target is not None:
+        axis.axhline(run.target, color="C2", linestyle="--", linewidth=1.2, label=f"target {run.target:,g}")
+    axis.set(title="Training", ylabel=run.measure)
     _scale(axis, means)
     axis.legend(loc="lower right")
 
 
-def _greedy_games(axis: Axes, episodes: dict, validations: dict):
+def _iterations(axis: Axes, run: Run):
+    iterations = run.table("iterations")
+    for i, (name, label) in enumerate({"mean": "mean", "threshold": "threshold of the elites"}.items()):
+        axis.plot(iterations["minutes"], iterations[name], "o-", color=f"C{i}", markersize=3, label=label)
+    axis.set(title="Iterations", ylabel="return of the sessions")
+    _scale(axis, iterations["mean"])
+    axis.legend(loc="lower right")
+
+
+def _greedy_games(axis: Axes, run: Run):
+    episodes, validations = run.table("episodes"), run.table("validations")
     greedy = episodes["greedy"] == 1
     minutes, scores = episodes["minutes"][greedy], episodes["score"][greedy]
     if len(scores):
@@ -178,31 +206,44 @@ def _greedy_games(axis: Axes, episodes: dict, validations: dict):
                 linewidth=1.6,
                 label=f"validation, {name} of {int(validations['games'][-1])} games",
             )
-    axis.set(title="Greedy games", ylabel="score")
-    if len(scores) or validations:
-        _scale(axis, np.concatenate([scores, validations.get("mean", [])]))
-        axis.legend(loc="lower right")
+    axis.set(title="Greedy games", ylabel=run.measure)
+    _scale(axis, np.concatenate([scores, validations.get("mean", [])]))
+    axis.legend(loc="lower right")
 
 
-def _interval_curves(axis: Axes, intervals: dict, columns: dict[str, str]):
+def _loss(axis: Axes, run: Run):
+    _interval_curves(axis, run, {"loss": "loss"})
+    axis.set(title="Loss", ylabel="mean of an interval's batches")
+
+
+def _q_values(axis: Axes, run: Run):
+    _interval_curves(axis, run, {"q_mean": "Q"})
+    axis.set(title="Q-values", ylabel="mean of an interval's batches")
+
+
+def _speed(axis: Axes, run: Run):
+    _interval_curves(axis, run, {"steps_per_s": "environment steps", "updates_per_s": "updates"})
+    axis.set(title="Speed of the run", ylabel="per second")
+    axis.legend(loc="lower left", ncols=2)
+
+
+def _interval_curves(axis: Axes, run: Run, columns: dict[str, str]):
+    intervals = run.table("intervals")
     for i, (column, label) in enumerate(columns.items()):
         values = intervals[column]
         axis.plot(intervals["minutes"], values, color=f"C{i}", **RAW)
         axis.plot(intervals["minutes"], smooth(values), color=f"C{i}", label=label, **SMOOTH)
     _scale(axis, np.concatenate([intervals[column] for column in columns]))
-    if len(columns) > 1:
-        axis.legend(loc="lower left", ncols=len(columns))
 
 
-def _action_shares(axis: Axes, episodes: dict):
-    names = [name for name in ACTIONS if episodes[name].any()]
-    counts = np.stack([episodes[name] for name in names])
+def _action_shares(axis: Axes, run: Run):
+    episodes = run.table("episodes")
+    counts = np.stack([episodes[name] for name in run.actions])
     shares = counts / np.maximum(1, counts.sum(axis=0))
-    minutes = group_means(episodes["minutes"])
     smoothed = np.stack([smooth(group_means(row)) for row in shares])
-    axis.stackplot(minutes, 100 * smoothed, labels=names, alpha=0.85)
+    axis.stackplot(group_means(episodes["minutes"]), 100 * smoothed, labels=run.actions, alpha=0.85)
     axis.set(title="Actions", ylabel="share of the steps (%)", ylim=(0, 100))
-    axis.legend(loc="lower right", bbox_to_anchor=(1.02, 0.985), ncols=len(names))
+    axis.legend(loc="lower right", frameon=True, framealpha=0.85)
 
 
 # --- Several runs ----------------------------------------------------------------------------------------
@@ -224,7 +265,7 @@ def draw_comparison(runs: Sequence[Run]) -> Figure:
                 axis.plot(validations[column], validations["mean"], "o--", color=f"C{i}", linewidth=1.0)
         axis.set(xlabel=label, xlim=(0, None))
         axis.xaxis.set_major_formatter(_PLAIN)
-    axes[0].set(title="By steps", ylabel="score")
+    axes[0].set(title="By steps", ylabel=runs[0].measure)
     axes[1].set(title="By time")
     _scale(axes[0], np.concatenate([group_means(run.table("episodes")["score"]) for run in runs]))
     axes[1].plot([], [], "o--", color="grey", linewidth=1.0, label="validation, mean")
@@ -245,5 +286,5 @@ def _scale(axis: Axes, values: np.ndarray):
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
         axis.yaxis.set_minor_formatter(NullFormatter())
     else:
-        axis.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+        axis.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 2.5, 5, 10)))
     axis.yaxis.set_major_formatter(_PLAIN)

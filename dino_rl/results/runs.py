@@ -4,12 +4,14 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from dino_rl.errors import RunError
 from dino_rl.results.runlog import read_table
+from dino_rl.settings import DINO_ID
 
 RUNS = Path("runs")  # where runs lie unless the user says otherwise
 ABOUT, BEST_MODEL, VIDEOS = "run.json", "best.h5", "videos"
@@ -50,6 +52,21 @@ class Run:
         return self.about["settings"].get("algorithm", "dqn")
 
     @property
+    def actions(self) -> tuple[str, ...]:
+        """Names of its environment's actions."""
+        return tuple(self.about.get("actions", ()))
+
+    @property
+    def measure(self) -> str:
+        """What its games are measured by."""
+        return "score" if self.env == DINO_ID else "return"
+
+    @property
+    def target(self) -> float | None:
+        """The mean return at which it counts as solved, if there is one."""
+        return self.about["settings"].get("stop_return")
+
+    @property
     def started(self) -> float:
         """When it was started or last resumed: seconds since 1970."""
         return (self.path / ABOUT).stat().st_mtime
@@ -57,12 +74,13 @@ class Run:
     @property
     def steps(self) -> int:
         """Environment steps so far."""
-        return int(max(self.table("intervals").get("step", [0]), default=0))
+        return int(max(self.table("intervals").get("step", []), default=0))
 
     @property
     def minutes(self) -> float:
         """Training time so far."""
-        return float(max(self.table("intervals").get("minutes", [0.0]), default=0.0))
+        tables = (self.table(name).get("minutes", []) for name in ("intervals", "validations"))
+        return float(max(chain(*tables), default=0.0))
 
     @property
     def best_validation(self) -> float:
@@ -87,7 +105,7 @@ class Run:
         return sorted((self.path / VIDEOS).glob("*.mp4"), key=lambda path: path.stat().st_mtime, reverse=True)
 
     def table(self, name: str) -> dict[str, np.ndarray]:
-        """Columns of its table "episodes", "intervals" or "validations"; {} while it has no rows."""
+        """Columns of its table "episodes", "intervals", "validations" or "iterations"; {} without rows."""
         return {name: np.array(values) for name, values in read_table(self.path / f"{name}.csv").items()}
 
 
