@@ -151,6 +151,8 @@ def write_model(path: Path, shape=(80, 80, 4), num_actions=3, network="compact",
     import keras
 
     from dino_rl.agents.dqn import q_network
+    from dino_rl.envs.catalog import Interface
+    from dino_rl.envs.dino import ACTIONS
     from dino_rl.results.model import model_card, save_model
     from dino_rl.settings import RunSettings
 
@@ -162,7 +164,7 @@ def write_model(path: Path, shape=(80, 80, 4), num_actions=3, network="compact",
     )
     keras.utils.set_random_seed(0)
     network = q_network(settings.dqn, shape, num_actions)
-    save_model(path, network, model_card(settings, network, "none"))
+    save_model(path, network, model_card(settings, Interface(shape, np.dtype(np.uint8), ACTIONS[:num_actions])))
     return path
 
 

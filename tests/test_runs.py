@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import RunError
 from dino_rl.results.plots import plot_comparison, plot_run
 from dino_rl.results.runlog import EPISODE_COLUMNS, INTERVAL_COLUMNS, VALIDATION_COLUMNS, RunLog
@@ -19,15 +20,20 @@ def write_run(path, started_ago_s=0.0, level=1.0, validations=(300.0, 900.0, 700
     """A run as training leaves it, with numbers that follow a formula."""
     path.mkdir(parents=True)
     about = path / "run.json"
-    about.write_text(json.dumps({"settings": {"env": {"id": "ChromeDino-v0"}}, "versions": {}}))
+    settings = {"env": {"id": "ChromeDino-v0"}, "algorithm": "dqn", "stop_return": None}
+    about.write_text(json.dumps({"settings": settings, "actions": ACTIONS}))
     os.utime(about, (time.time() - started_ago_s,) * 2)
-    log, rng = RunLog(path), np.random.default_rng(0)
+    log, rng = RunLog(path, ACTIONS, ("loss", "q_mean")), np.random.default_rng(0)
     for i in range(1, 201):
-        row = dict.fromkeys(EPISODE_COLUMNS, 0) | {"episode": i, "step": 40 * i, "minutes": 0.1 * i}
+        row = dict.fromkeys((*EPISODE_COLUMNS, *ACTIONS), 0) | {
+            "episode": i,
+            "step": 40 * i,
+            "minutes": 0.1 * i,
+        }
         score = float(20 + level * i * (1 + rng.random()))
         log.episodes.add(row | {"greedy": int(i % 4 == 0), "score": score, "nothing": 3, "jump": 1 + i % 2})
         row = dict.fromkeys(INTERVAL_COLUMNS, 1.5) | {"step": 40 * i, "minutes": 0.1 * i}
-        log.intervals.add(row | {"loss": float("nan") if i < 5 else 1 / i})
+        log.intervals.add(row | {"loss": float("nan") if i < 5 else 1 / i, "q_mean": i / 9})
     for i, mean in enumerate(validations):
         row = dict.fromkeys(VALIDATION_COLUMNS, 20) | {"step": 2000 * i, "minutes": 5.0 * i}
         log.validations.add(row | {"mean": mean, "median": mean})

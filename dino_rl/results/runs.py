@@ -4,7 +4,6 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +78,8 @@ class Run:
     @property
     def minutes(self) -> float:
         """Training time so far."""
-        tables = (self.table(name).get("minutes", []) for name in ("intervals", "validations"))
-        return float(max(chain(*tables), default=0.0))
+        tables = [self.table(name).get("minutes", [0.0]) for name in ("intervals", "validations")]
+        return float(max(map(max, tables)))
 
     @property
     def best_validation(self) -> float:
