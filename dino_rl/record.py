@@ -8,11 +8,11 @@ import gymnasium
 import numpy as np
 
 from dino_rl.evaluate import Evaluation, Game, play_games
-from dino_rl.results.overlay import Thoughts, with_thoughts
+from dino_rl.results.overlay import Player, Thoughts, with_thoughts
 from dino_rl.results.video import VideoWriter, enlarge
 
 # Observations [N, ...] -> actions [N], and the values [N, A] that they were chosen by, if any.
-Player = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+Thinking = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 HOLD_S = 1.0  # the last picture of a game stays for so long
 
 
@@ -22,9 +22,7 @@ class Filmed(gymnasium.vector.VectorWrapper):
     Args:
         env: one game as a vector environment, with render mode "rgb_array_list".
         path: the film, an .mp4 file; it is whole after `close_film`.
-        overlay: draw what the player makes of it beside the game.
-        title: who plays, for the overlay.
-        names: of the actions, for the overlay.
+        player: whose thoughts are drawn beside the game; None draws none.
 
     Raises:
         DinoError: the film cannot be written.
@@ -33,20 +31,11 @@ class Filmed(gymnasium.vector.VectorWrapper):
         values: float [A]; what the player thinks of each action. Set it before a step, for the overlay.
     """
 
-    def __init__(
-        self,
-        env: gymnasium.vector.VectorEnv,
-        path: Path,
-        overlay: bool = False,
-        title: str = "",
-        names: tuple[str, ...] = (),
-    ):
+    def __init__(self, env: gymnasium.vector.VectorEnv, path: Path, player: Player | None = None):
         super().__init__(env)
         self._fps = env.metadata["render_fps"]
         self._film = VideoWriter(path, self._fps)
-        self._overlay = overlay
-        self._title = title
-        self._names = names
+        self._player = player
         self.values: np.ndarray | None = None
         self._picture: np.ndarray | None = None
         self._score = ""
@@ -75,9 +64,9 @@ class Filmed(gymnasium.vector.VectorWrapper):
         self._score = f"{what} {score:,.0f}"
 
     def _add(self, canvases: list[np.ndarray], action: int):
-        if self._overlay:
-            thoughts = Thoughts(self._title, self._score, self._names, action, self.values, self._picture)
-            canvases = with_thoughts(canvases, thoughts)
+        if self._player:
+            thoughts = Thoughts(self._score, action, self.values, self._picture)
+            canvases = with_thoughts(canvases, self._player, thoughts)
         for canvas in canvases:
             self._film.add(canvas)
 
@@ -91,24 +80,24 @@ class Filmed(gymnasium.vector.VectorWrapper):
 
 def record_games(
     env: gymnasium.vector.VectorEnv,
-    player: Player,
+    think: Thinking,
     seeds: Iterable[int],
     path: Path,
+    player: Player | None = None,
     on_game: Callable[[Game], None] = lambda game: None,
-    **options: Any,
 ) -> Evaluation:
     """Film one game for each seed. The film is whole also if the games are interrupted.
 
     Args:
-        env, path, options: see `Filmed`.
-        player: observations [1, ...] to actions [1] and values [1, A], or None for them.
+        env, path, player: see `Filmed`.
+        think: observations [1, ...] to actions [1] and values [1, A], or None for them.
         seeds: one for each game.
         on_game: told of each game as it ends.
     """
-    film = Filmed(env, path, **options)
+    film = Filmed(env, path, player)
 
     def policy(observations: np.ndarray) -> np.ndarray:
-        actions, values = player(observations)
+        actions, values = think(observations)
         film.values = None if values is None else values[0]
         return actions
 

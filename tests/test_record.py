@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from dino_rl.errors import DinoError
 from dino_rl.evaluate import random_policy
 from dino_rl.record import HOLD_S, record_games
-from dino_rl.results.overlay import CAPTION_HEIGHT, EYE, MARGIN, SIDE_WIDTH, Thoughts, with_thoughts
+from dino_rl.results.overlay import CAPTION_HEIGHT, EYE, MARGIN, SIDE_WIDTH, Player, Thoughts, with_thoughts
 from dino_rl.results.video import VideoWriter, enlarge
 
 
@@ -144,8 +144,8 @@ def test_a_panel_stands_beside_the_game(shape, sees, values):
     canvas = np.full((*shape, 3), 120, np.uint8)
     values = None if values is None else np.array(values)
     names = ("nothing", "jump", "duck")
-    thoughts = Thoughts("random play", "score 7", names, 1, values, EYE_PICTURE if sees else None)
-    first, second = with_thoughts([canvas, canvas + 1], thoughts)
+    player, thoughts = Player("random play", names), Thoughts("7", 1, values, EYE_PICTURE if sees else None)
+    first, second = with_thoughts([canvas, canvas + 1], player, thoughts)
     height, width = shape
     np.testing.assert_array_equal(first[:height, :width], canvas)
     np.testing.assert_array_equal(second[:height, :width], canvas + 1)
@@ -164,7 +164,7 @@ def test_a_panel_stands_beside_the_game(shape, sees, values):
 
 
 def test_no_pictures_no_panel():
-    assert with_thoughts([], Thoughts("", "", ("a",), 0)) == []
+    assert with_thoughts([], Player("", ("a",)), Thoughts("", 0)) == []
 
 
 # --- Who plays -------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_an_interrupted_game_is_on_film(tmp_path):
             raise KeyboardInterrupt from None
 
     with pytest.raises(KeyboardInterrupt):
-        record_games(env, ten_steps, [1], tmp_path / "film.mp4", overlay=True, names=("left", "right"))
+        record_games(env, ten_steps, [1], tmp_path / "film.mp4", Player("me", ("left", "right")))
     env.close()
     assert film_facts(tmp_path / "film.mp4")[:2] == (11, (600 + SIDE_WIDTH, 400))
 

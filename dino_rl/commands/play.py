@@ -15,6 +15,7 @@ from dino_rl.errors import BrowserError, DinoError
 from dino_rl.evaluate import Game, play_games
 from dino_rl.record import record_games
 from dino_rl.results.model import Model
+from dino_rl.results.overlay import Player
 from dino_rl.results.video import check_film
 from dino_rl.settings import DINO_ID
 from dino_rl.terminal import GameView, console, number
@@ -49,9 +50,8 @@ def play(options: argparse.Namespace) -> int:
     )
     show = _Show(options, model, env, has_window) if is_dino else None
 
-    def player(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        values = model.values(observations)
-        actions = model.choose(values)
+    def think(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        actions, values = model.think(observations)
         if show:
             show.step(observations, values[0], int(actions[0]))
         return actions, values
@@ -63,10 +63,10 @@ def play(options: argparse.Namespace) -> int:
         seeds = itertools.islice(itertools.count(options.seed), games)
         with show.view if show else nullcontext():
             if options.record:
-                film = {"overlay": options.overlay, "title": "the trained player", "names": made_for.actions}
-                record_games(env, player, seeds, options.record, _tell, **film)
+                player = Player("the trained player", made_for.actions, model.values_are)
+                record_games(env, think, seeds, options.record, player if options.overlay else None, _tell)
             else:
-                play_games(env, lambda observations: player(observations)[0], seeds, _tell)
+                play_games(env, lambda observations: think(observations)[0], seeds, _tell)
     except BrowserError:
         if not has_window:
             raise

@@ -7,8 +7,9 @@ from dino_rl.commands import dino_only
 from dino_rl.envs.catalog import interface, make_single_env
 from dino_rl.errors import DinoError
 from dino_rl.evaluate import random_policy
-from dino_rl.record import Player, record_games
+from dino_rl.record import Thinking, record_games
 from dino_rl.results.model import Model
+from dino_rl.results.overlay import Player
 from dino_rl.results.runs import videos_of
 from dino_rl.results.video import check_film
 from dino_rl.terminal import console, number
@@ -30,20 +31,16 @@ def record(options: argparse.Namespace) -> int:
         num_actions = len(made_for.actions)
         model.check(made_for.observation_shape, num_actions)
 
-        def film(path: Path, title: str, player: Player):
+        def film(path: Path, title: str, think: Thinking):
             seeds = range(options.seed, options.seed + options.games)
-            panel = {"overlay": options.overlay, "title": title, "names": made_for.actions}
-            played = record_games(env, player, seeds, path, **panel)
+            player = Player(title, made_for.actions, model.values_are) if options.overlay else None
+            played = record_games(env, think, seeds, path, player)
             console.print(f"{title}: {', '.join(map(number, played.scores))}; filmed: {path}")
-
-        def trained(observations):
-            values = model.values(observations)
-            return model.choose(values), values
 
         if options.before_after:
             chance = random_policy(num_actions, options.seed)
             film(after.with_name("before.mp4"), "random play", lambda seen: (chance(seen), None))
-        film(after, "the trained player", trained)
+        film(after, "the trained player", model.think)
     finally:
         env.close()
     return 0

@@ -18,6 +18,7 @@ from dino_rl.agents.algorithms import make_network, play_epsilon
 from dino_rl.agents.learner import epsilon_greedy
 from dino_rl.envs.catalog import Interface, used_settings
 from dino_rl.errors import ModelError
+from dino_rl.results.overlay import PROBABILITIES, Q_VALUES
 from dino_rl.results.runs import model_of
 from dino_rl.settings import RunSettings, from_dict
 
@@ -126,13 +127,23 @@ class Model:
         """What is behind the actions: Q-values, or probabilities by CEM. [B, ...] -> float32 [B, A]."""
         return self._values(observations).numpy()
 
+    @property
+    def values_are(self) -> str:
+        """A word for what `values` gives."""
+        return PROBABILITIES if self.algorithm == "cem" else Q_VALUES
+
+    def think(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Actions, int64 [B], and the values that they were chosen by, float32 [B, A]."""
+        values = self.values(observations)
+        return self.choose(values), values
+
     def choose(self, values: np.ndarray) -> np.ndarray:
         """Actions, int64 [B]: the best ones, but for the few at random that some games' dead ends need."""
         return epsilon_greedy(values, self._epsilon, self._rng)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Actions of the finished agent, int64 [B]."""
-        return self.choose(self.values(observations))
+        return self.think(observations)[0]
 
 
 def _check_file(path: Path):

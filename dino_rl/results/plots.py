@@ -143,8 +143,9 @@ def draw_run(run: Run, panels: int | None = None) -> Figure:
     length = f"{run.steps:,} steps in {run.minutes:.3g} minutes"
     figure.suptitle(f"{run.env} · {run.algorithm.upper()} · {run.name} · {length}", fontsize=13)
     for axis, draw in zip(grid.flat, drawn, strict=False):
-        draw(axis, run)
         axis.set(xlim=(0, 1.02 * run.minutes or None), xlabel="time (minutes)")
+        axis.xaxis.set_major_formatter(_PLAIN)
+        draw(axis, run)
     for axis in grid.flat[len(drawn) :]:
         axis.set_axis_off()
     return figure
@@ -168,25 +169,26 @@ def _panels(run: Run) -> list[Callable[[Axes, Run], None]]:
 
 def _training_scores(axis: Axes, run: Run):
     episodes = run.table("episodes")
-    minutes, means = group_means(episodes["minutes"]), group_means(episodes["score"])
-    axis.plot(minutes, means, color="C0", **RAW)
-    axis.plot(minutes, smooth(means), color="C0", label="mean of 10 games, smoothed", **SMOOTH)
+    means = group_means(episodes["score"])
+    _curve(axis, group_means(episodes["minutes"]), means, "C0", "mean of 10 games, smoothed")
     best = np.maximum.accumulate(episodes["score"])
     axis.plot(episodes["minutes"], best, color="C1", label="best so far", linewidth=1.4)
     if run.target is not None:
         axis.axhline(run.target, color="C2", linestyle="--", linewidth=1.2, label=f"target {run.target:,g}")
     axis.set(title="Training", ylabel=run.measure)
     _scale(axis, means)
-    axis.legend(loc="lower right")
+    axis.legend()
 
 
 def _iterations(axis: Axes, run: Run):
     iterations = run.table("iterations")
     for i, (name, label) in enumerate({"mean": "mean", "threshold": "threshold of the elites"}.items()):
-        axis.plot(iterations["minutes"], iterations[name], "o-", color=f"C{i}", markersize=3, label=label)
-    axis.set(title="Iterations", ylabel="return of the sessions")
+        axis.plot(iterations["iteration"], iterations[name], "o-", color=f"C{i}", markersize=3, label=label)
+    axis.set(title="Iterations", xlabel="iteration", ylabel="return of a session")
+    axis.set_xlim(auto=True)
+    axis.autoscale(axis="x")
     _scale(axis, iterations["mean"])
-    axis.legend(loc="lower right")
+    axis.legend()
 
 
 def _greedy_games(axis: Axes, run: Run):
@@ -208,7 +210,7 @@ def _greedy_games(axis: Axes, run: Run):
             )
     axis.set(title="Greedy games", ylabel=run.measure)
     _scale(axis, np.concatenate([scores, validations.get("mean", [])]))
-    axis.legend(loc="lower right")
+    axis.legend()
 
 
 def _loss(axis: Axes, run: Run):
@@ -224,15 +226,13 @@ def _q_values(axis: Axes, run: Run):
 def _speed(axis: Axes, run: Run):
     _interval_curves(axis, run, {"steps_per_s": "environment steps", "updates_per_s": "updates"})
     axis.set(title="Speed of the run", ylabel="per second")
-    axis.legend(loc="lower left", ncols=2)
+    axis.legend(ncols=2)
 
 
 def _interval_curves(axis: Axes, run: Run, columns: dict[str, str]):
     intervals = run.table("intervals")
     for i, (column, label) in enumerate(columns.items()):
-        values = intervals[column]
-        axis.plot(intervals["minutes"], values, color=f"C{i}", **RAW)
-        axis.plot(intervals["minutes"], smooth(values), color=f"C{i}", label=label, **SMOOTH)
+        _curve(axis, intervals["minutes"], intervals[column], f"C{i}", label)
     _scale(axis, np.concatenate([intervals[column] for column in columns]))
 
 
@@ -258,9 +258,7 @@ def draw_comparison(runs: Sequence[Run]) -> Figure:
     ):
         for i, run in enumerate(runs):
             episodes, validations = run.table("episodes"), run.table("validations")
-            x, means = group_means(episodes[column]), group_means(episodes["score"])
-            axis.plot(x, means, color=f"C{i}", **RAW)
-            axis.plot(x, smooth(means), color=f"C{i}", label=run.name, **SMOOTH)
+            _curve(axis, group_means(episodes[column]), group_means(episodes["score"]), f"C{i}", run.name)
             if validations:
                 axis.plot(validations[column], validations["mean"], "o--", color=f"C{i}", linewidth=1.0)
         axis.set(xlabel=label, xlim=(0, None))
@@ -278,6 +276,14 @@ def draw_comparison(runs: Sequence[Run]) -> Figure:
 _PLAIN = FuncFormatter(lambda value, _: f"{value:,.10g}")
 
 
+def _curve(axis: Axes, x: np.ndarray, values: np.ndarray, colour: str, label: str):
+    """The values as they are, faint, and smoothed; the fewer there are, the less."""
+    known = np.isfinite(values)
+    x, values = x[known], values[known]
+    axis.plot(x, values, color=colour, **RAW)
+    axis.plot(x, smooth(values, min(9, len(values) // 4)), color=colour, label=label, **SMOOTH)
+
+
 def _scale(axis: Axes, values: np.ndarray):
     """Plain numbers on the axis; a logarithmic one for what grows over decades."""
     known = values[np.isfinite(values)]
@@ -286,5 +292,7 @@ def _scale(axis: Axes, values: np.ndarray):
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
         axis.yaxis.set_minor_formatter(NullFormatter())
     else:
+        if len(known) and known.min() >= 0:
+            axis.set_ylim(bottom=0)
         axis.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 2.5, 5, 10)))
     axis.yaxis.set_major_formatter(_PLAIN)
