@@ -1,15 +1,18 @@
 """The one recorder: any player in any environment, on a film that plays everywhere."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from dino_rl.evaluate import Evaluation, Game, play_games
+from dino_rl.envs.catalog import interface, make_single_env
+from dino_rl.evaluate import Evaluation, Game, play_games, random_policy
+from dino_rl.results.model import Model
 from dino_rl.results.overlay import Player, Thoughts, with_thoughts
-from dino_rl.results.video import VideoWriter, enlarge
+from dino_rl.results.runs import videos_of
+from dino_rl.results.video import VideoWriter, check_film, enlarge
 
 # Observations [N, ...] -> actions [N], and the values [N, A] that they were chosen by, if any.
 Thinking = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
@@ -105,3 +108,45 @@ def record_games(
         return play_games(film, policy, seeds, on_game)
     finally:
         film.close_film()
+
+
+def record_model(
+    model: Model,
+    path: Path | None = None,
+    seeds: Sequence[int] = (0,),
+    before: bool = False,
+    overlay: bool = False,
+    max_score: int | None = None,
+    on_film: Callable[[str, Path, Evaluation], None] = lambda title, path, evaluation: None,
+) -> list[Path]:
+    """Film a model in its own environment, without a screen.
+
+    Args:
+        model: who plays.
+        path: the film; None: videos/after.mp4 in the model's run, or in videos/ of a model that lies alone.
+        seeds: one for each game.
+        before: film random play of the same seeds, too, as before.mp4 beside `path`.
+        overlay: draw what the player makes of it beside the game.
+        max_score: of the Dino: end a game here.
+        on_film: told of each film: who plays, where, and how it went.
+
+    Returns:
+        The films, random play first.
+    """
+    path = path or videos_of(model.path) / "after.mp4"
+    check_film(path)
+    env = make_single_env(model.env, max_score=max_score, render_mode="rgb_array_list")
+    try:
+        made_for = interface(env, model.env)
+        num_actions = len(made_for.actions)
+        model.check(made_for.observation_shape, num_actions)
+        films: list[tuple[Path, str, Thinking]] = [(path, "the trained player", model.think)]
+        if before:
+            chance = random_policy(num_actions, seeds[0])
+            films.insert(0, (path.with_name("before.mp4"), "random play", lambda seen: (chance(seen), None)))
+        for film, title, think in films:
+            player = Player(title, made_for.actions, model.values_are) if overlay else None
+            on_film(title, film, record_games(env, think, seeds, film, player))
+    finally:
+        env.close()
+    return [film for film, _, _ in films]

@@ -46,7 +46,8 @@ def _style(background: str, ink: str, faint: str, colours: Sequence[str]) -> dic
         "grid.alpha": 0.5,
         "grid.linewidth": 0.6,
         "axes.axisbelow": True,
-        "legend.frameon": False,
+        "legend.framealpha": 0.85,
+        "legend.edgecolor": background,
         "figure.constrained_layout.use": True,
         "figure.constrained_layout.h_pad": 0.12,
         "figure.constrained_layout.w_pad": 0.12,
@@ -122,7 +123,7 @@ def save_on_both(draw: Callable[[], Figure], directory: Path, stem: str) -> list
 
 
 def _check_has_curves(run: Run):
-    if not run.table("episodes") or not run.table("intervals"):
+    if not run.has_curves:
         raise RunError(f"{run.path} holds no episodes to draw: train a while longer.")
 
 
@@ -224,7 +225,10 @@ def _q_values(axis: Axes, run: Run):
 
 
 def _speed(axis: Axes, run: Run):
-    _interval_curves(axis, run, {"steps_per_s": "environment steps", "updates_per_s": "updates"})
+    curves = {"steps_per_s": "environment steps", "updates_per_s": "updates"}
+    if run.table("iterations"):  # the updates come in bursts, between the sessions
+        del curves["updates_per_s"]
+    _interval_curves(axis, run, curves)
     axis.set(title="Speed of the run", ylabel="per second")
     axis.legend(ncols=2)
 
@@ -243,7 +247,7 @@ def _action_shares(axis: Axes, run: Run):
     smoothed = np.stack([smooth(group_means(row)) for row in shares])
     axis.stackplot(group_means(episodes["minutes"]), 100 * smoothed, labels=run.actions, alpha=0.85)
     axis.set(title="Actions", ylabel="share of the steps (%)", ylim=(0, 100))
-    axis.legend(loc="lower right", frameon=True, framealpha=0.85)
+    axis.legend(loc="lower right")
 
 
 # --- Several runs ----------------------------------------------------------------------------------------
@@ -293,6 +297,6 @@ def _scale(axis: Axes, values: np.ndarray):
         axis.yaxis.set_minor_formatter(NullFormatter())
     else:
         if len(known) and known.min() >= 0:
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, max(1.08 * known.max(), axis.get_ylim()[1]) or None)
         axis.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 2.5, 5, 10)))
     axis.yaxis.set_major_formatter(_PLAIN)

@@ -87,6 +87,11 @@ class Run:
         return float(max(self.table("validations").get("mean", []), default=np.nan))
 
     @property
+    def has_curves(self) -> bool:
+        """Whether an episode has ended and a report been made."""
+        return bool(self.table("episodes") and self.table("intervals"))
+
+    @property
     def best_model(self) -> Path:
         """Its model with the best validation.
 
