@@ -126,6 +126,32 @@ def build_parser() -> argparse.ArgumentParser:
     play.add_argument("--headless", action="store_true", help="no window: draw the game on the terminal")
     play.set_defaults(run=_play)
 
+    record = commands.add_parser(
+        "record",
+        help="film a model",
+        description="Film a model into its run's directory: RUN_DIR/videos/after.mp4. No window, no screen "
+        "needed.",
+    )
+    _add_model(record)
+    record.add_argument("--out", type=Path, metavar="FILE.mp4", help="film into this file instead")
+    record.add_argument(
+        "--before-after", action="store_true", help="film random play, too, of the same seeds: before.mp4"
+    )
+    record.add_argument(
+        "--games", type=_count, default=1, metavar="N", help="games in a film (default: %(default)s)"
+    )
+    record.add_argument("--seed", type=_seed, default=0, metavar="S", help="seeds S, S+1, ... (default: 0)")
+    record.add_argument(
+        "--max-score",
+        type=_count,
+        metavar="M",
+        help="the Dino's: end a game here (default: 1000, which takes about 80 seconds)",
+    )
+    record.add_argument(
+        "--overlay", action="store_true", help="show what the network sees and thinks, beside the game"
+    )
+    record.set_defaults(run=_record)
+
     evaluate = commands.add_parser(
         "evaluate",
         help="measure a model",
@@ -187,7 +213,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     benchmark.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     benchmark.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="draw what more games side by side bring and cost"
+        "--plot", type=Path, metavar="DIR", help="draw there what more games side by side bring and cost"
     )
     benchmark.set_defaults(run=_benchmark)
 
@@ -196,12 +222,34 @@ def build_parser() -> argparse.ArgumentParser:
     )
     plot.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     plot.set_defaults(run=_plot)
+
+    runs = commands.add_parser(
+        "runs",
+        help="list what has been trained, or compare runs",
+        description="List the runs of a directory, the newest first, or draw some of them over each other.",
+    )
+    runs.add_argument(
+        "directory",
+        type=Path,
+        nargs="?",
+        default=Path("runs"),
+        metavar="DIR",
+        help="where they lie (default: %(default)s)",
+    )
+    runs.add_argument(
+        "--compare", nargs="+", metavar="RUN", help="draw these, by name or directory, as PNG files in DIR"
+    )
+    runs.set_defaults(run=_runs)
     return parser
 
 
 def _add_model(command: argparse.ArgumentParser):
     command.add_argument(
-        "--model", type=Path, required=True, metavar="PATH", help="an .h5 file with its card"
+        "--model",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="an .h5 file with its card, or a run's directory for its best model",
     )
 
 
@@ -245,6 +293,12 @@ def _play(options: argparse.Namespace) -> int:
     return play(options)
 
 
+def _record(options: argparse.Namespace) -> int:
+    from dino_rl.commands.record import record
+
+    return record(options)
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     from dino_rl.commands.evaluate import evaluate
 
@@ -267,3 +321,9 @@ def _plot(options: argparse.Namespace) -> int:
     from dino_rl.commands.plot import plot
 
     return plot(options)
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from dino_rl.commands.runs import runs
+
+    return runs(options)

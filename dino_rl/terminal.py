@@ -1,6 +1,7 @@
 """What a person sees on the terminal: live tables on a screen, plain lines when piped."""
 
 import math
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from dino_rl.results.runs import Run
 
 BARS = " ▁▂▃▄▅▆▇█"
 console = Console(highlight=False, soft_wrap=True)
@@ -105,6 +108,27 @@ def score_table(title: str, summary: dict, chance: dict | None = None) -> Table:
         if name == "mean":
             bounds = (" to ".join(map(number, column["confidence"])) for column in columns)
             table.add_row("mean, 95 % sure", *bounds)
+    return table
+
+
+def run_table(runs: list[Run]) -> Table:
+    """Training runs, one a line."""
+    table = Table("run", "environment", "algo", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("steps", "minutes", "best"):
+        table.add_column(name, justify="right")
+    table.add_column("started")
+    for run in runs:
+        table.add_row(
+            run.name,
+            run.env,
+            run.algorithm,
+            number(run.steps),
+            f"{run.minutes:.1f}",
+            number(run.best_validation),
+            time.strftime("%d %b %H:%M", time.localtime(run.started)),
+        )
+    for column in table.columns:
+        column.no_wrap = True
     return table
 
 

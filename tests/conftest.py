@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -150,6 +151,8 @@ def write_model(path: Path, shape=(80, 80, 4), num_actions=3, network="compact",
     import keras
 
     from dino_rl.agents.dqn import q_network
+    from dino_rl.envs.catalog import Interface
+    from dino_rl.envs.dino import ACTIONS
     from dino_rl.results.model import model_card, save_model
     from dino_rl.settings import RunSettings
 
@@ -161,7 +164,9 @@ def write_model(path: Path, shape=(80, 80, 4), num_actions=3, network="compact",
     )
     keras.utils.set_random_seed(0)
     network = q_network(settings.dqn, shape, num_actions)
-    save_model(path, network, model_card(settings, network, "none"))
+    save_model(
+        path, network, model_card(settings, Interface(shape, np.dtype(np.uint8), ACTIONS[:num_actions]))
+    )
     return path
 
 
@@ -169,6 +174,41 @@ def write_model(path: Path, shape=(80, 80, 4), num_actions=3, network="compact",
 def model_file(tmp_path_factory) -> Path:
     """A small untrained model that plays Dino. Read only: tests that change it copy it first."""
     return write_model(tmp_path_factory.mktemp("model") / "untrained.h5")
+
+
+# --- Films ---------------------------------------------------------------------------------------------
+
+
+def film_facts(path: Path) -> tuple[int, tuple[int, int], float]:
+    """Frames, (width, height) and frames a second of a film, which must be one that opens everywhere:
+    H.264 in yuv420p, of even sizes, its index (moov) before its pictures (mdat)."""
+    import imageio_ffmpeg
+
+    described = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "null", "-"], capture_output=True, text=True
+    ).stderr
+    stream = next(line for line in described.splitlines() if "Stream #0:0" in line)
+    assert "Video: h264" in stream
+    assert "yuv420p" in stream
+    width, height = map(int, re.search(r" (\d+)x(\d+)[ ,]", stream).groups())
+    assert width % 2 == height % 2 == 0
+    boxes = mp4_boxes(path.read_bytes())
+    assert boxes.index("moov") < boxes.index("mdat")
+    frames, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
+    return frames, (width, height), float(re.search(r"([\d.]+) fps", stream).group(1))
+
+
+def mp4_boxes(data: bytes) -> list[str]:
+    """Names of the outermost boxes, in order (ISO/IEC 14496-12: size, name, content)."""
+    names, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        names.append(data[at + 4 : at + 8].decode())
+        if size == 1:  # a large box has its size behind its name
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        assert size >= 8, "a box that ends before it begins"
+        at += size
+    return names
 
 
 # --- The command line ----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from dino_rl.browser import chrome
 from dino_rl.cli import build_parser
 from dino_rl.errors import EXIT_INTERRUPTED, EXIT_USER
 
-COMMANDS = ("train", "play", "evaluate", "replay", "benchmark", "plot")
+COMMANDS = ("train", "play", "record", "evaluate", "replay", "benchmark", "plot", "runs")
 
 
 def refused(result: tuple[int, str, str], *words: str):
@@ -157,7 +157,7 @@ def random_bytes_behind_the_magic(path):
 
 DAMAGE = {
     "missing": (lambda path: path.unlink(), "train one"),
-    "a directory": (lambda path: (path.unlink(), path.mkdir()), "not a file"),
+    "a directory": (lambda path: (path.unlink(), path.mkdir()), "not a run directory"),
     "empty": (lambda path: path.write_bytes(b""), "not a Keras .h5 model"),
     "text": (lambda path: path.write_text("hello"), "not a Keras .h5 model"),
     "cut": (cut, "damaged"),

@@ -2,14 +2,12 @@
 
 import itertools
 import json
-import subprocess
 
 import gymnasium
-import imageio_ffmpeg
 import numpy as np
 import psutil
 import pytest
-from conftest import browser_processes
+from conftest import browser_processes, film_facts
 from gymnasium.vector import AutoresetMode
 
 from dino_rl.evaluate import Game, play_games
@@ -178,25 +176,13 @@ def test_a_kept_game_happens_again(evaluated, cli, tmp_path):
     code, out, _ = cli("replay", paths[-1], "--headless", "--fast", "--record", film)
     assert code == 0
     assert f"Score {kept.score}, as recorded" in out
-    assert frames_of(film) == pytest.approx(4 * len(kept.actions), abs=4)
+    assert film_facts(film)[0] == pytest.approx(4 * len(kept.actions), abs=4)
     wrong = json.loads(paths[-1].read_text())
     wrong["score"] += 1
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))
     code, out, _ = cli("replay", tmp_path / "wrong.json", "--headless")
     assert code == 1
     assert f"but {kept.score + 1} was recorded" in out
-
-
-def frames_of(film) -> int:
-    """Frames that a player finds in a film, which must be H.264 in yuv420p, of even sizes."""
-    described = subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(film), "-f", "null", "-"], capture_output=True, text=True
-    ).stderr
-    assert "h264" in described
-    assert "yuv420p" in described
-    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(film))
-    assert seconds > 0
-    return frames
 
 
 @pytest.mark.browser
@@ -232,7 +218,7 @@ def test_play_without_a_display_says_so_and_films(model_file, cli, tmp_path, mon
     assert (code, err) == (0, "")
     assert "no display" in out
     assert "30" in out or "ended at" in out
-    assert frames_of(film) > 60
+    assert film_facts(film)[0] > 60
 
 
 @pytest.mark.browser

@@ -17,8 +17,10 @@ from dino_rl.terminal import console, number
 
 def benchmark(options: argparse.Namespace) -> int:
     """Run the command."""
-    for path in filter(None, (options.json, options.plot)):
-        check_writable(path)
+    if options.json:
+        check_writable(options.json)
+    if options.plot:
+        check_writable(options.plot / "scaling-light.png")
     figures: list[Figure] = []
     scaling: list[Scaling] = []
     for result in measure(options.seconds):
@@ -32,8 +34,8 @@ def benchmark(options: argparse.Namespace) -> int:
     console.print(_scaling_table(scaling))
     console.print(_figure_table(figures))
     if options.plot:
-        plot_scaling(scaling, options.plot)
-        console.print(f"Drawn: {options.plot}")
+        for path in plot_scaling(scaling, options.plot):
+            console.print(f"Drawn: {path}")
     if options.json:
         written = {
             "figures": [asdict(figure) for figure in figures],

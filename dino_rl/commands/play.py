@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import time
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from dino_rl.envs.catalog import interface, make_single_env
 from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import BrowserError, DinoError
 from dino_rl.evaluate import Game, play_games
+from dino_rl.record import record_games
 from dino_rl.results.model import Model
-from dino_rl.results.video import VideoWriter, enlarge, with_thoughts
+from dino_rl.results.overlay import Player
+from dino_rl.results.video import check_film
 from dino_rl.settings import DINO_ID
 from dino_rl.terminal import GameView, console, number
 
@@ -24,45 +27,53 @@ def play(options: argparse.Namespace) -> int:
     """Run the command."""
     if options.url and options.clock == "lockstep":
         raise DinoError(f"{options.url} keeps its own time: use --clock live.")
+    if options.record:
+        check_film(options.record)
     model = Model(options.model)
-    dino_only.fill_in(
-        options, model.env.id, clock="live", url=None, max_score=None, overlay=False, record=None
-    )
-    headless = options.headless or not has_display()
-    games = options.games or (GAMES_WITHOUT_WINDOW if headless else None)
     is_dino = model.env.id == DINO_ID
-    fps = 60 if options.clock == "lockstep" else 60 / model.env.decision_interval_frames
-    video = VideoWriter(options.record, fps) if options.record else None
-    if headless and not options.headless:
+    # On a film there is room for what any network thinks, in a window only beside the Dino.
+    overlay = {} if options.record else {"overlay": False}
+    dino_only.fill_in(options, model.env.id, clock="live", url=None, max_score=None, **overlay)
+    has_window = has_display() and not options.headless and (is_dino or not options.record)
+    games = options.games or (None if has_window else GAMES_WITHOUT_WINDOW)
+    if not has_display() and not options.headless:
         instead = "the game is drawn on the terminal" if is_dino else "only the scores are shown"
         console.print(f"There is no display for a window: {instead}.")
+    window = "human" if has_window and not is_dino else None
     env = make_single_env(
         model.env,
         options.clock,
         options.url,
         options.max_score,
-        headless,
-        render_mode=None if is_dino or headless else "human",
+        headless=not has_window,
+        render_mode="rgb_array_list" if options.record else window,
     )
+    show = _Show(options, model, env, has_window) if is_dino else None
+
+    def think(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        actions, values = model.think(observations)
+        if show:
+            show.step(observations, values[0], int(actions[0]))
+        return actions, values
+
     try:
         made_for = interface(env, model.env)
         model.check(made_for.observation_shape, len(made_for.actions))
         model.warm_up(env.num_envs)
         seeds = itertools.islice(itertools.count(options.seed), games)
-        if is_dino:
-            show = _Show(options, model, env, video, headless)
-            with show.view:
-                play_games(env, show.act, seeds, on_game=_tell)
-        else:
-            play_games(env, model.act, seeds, on_game=_tell)
+        with show.view if show else nullcontext():
+            if options.record:
+                player = Player("the trained player", made_for.actions, model.values_are)
+                record_games(env, think, seeds, options.record, player if options.overlay else None, _tell)
+            else:
+                play_games(env, lambda observations: think(observations)[0], seeds, _tell)
     except BrowserError:
-        if headless:
+        if not has_window:
             raise
         console.print("The window was closed.")
     finally:
         env.close()
-        if video:
-            video.close()
+        if options.record and options.record.exists():
             console.print(f"Filmed: {options.record}")
     return 0
 
@@ -74,38 +85,25 @@ def _tell(game: Game):
 
 
 class _Show:
-    """Plays the Dino, and shows each step to whoever watches."""
+    """Shows each step of the Dino to whoever watches."""
 
-    def __init__(self, options, model: Model, env, video: VideoWriter | None, headless: bool):
-        self._model = model
+    def __init__(self, options, model: Model, env, has_window: bool):
         self._dino = env.envs[0].unwrapped
-        self._dino.game.filming = video is not None
-        self._video = video
         self._overlay = options.overlay
         # Lock-step runs as fast as it can; somebody who watches wants the game's own pace.
-        watched = not headless or console.is_terminal
+        watched = has_window or console.is_terminal
         self._pace_s = (
             model.env.decision_interval_frames / 60 if options.clock == "lockstep" and watched else 0.0
         )
         self._next_step = time.monotonic()
-        self.view = GameView(enabled=headless)
+        self.view = GameView(enabled=not has_window)
 
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        """Policy for `play_games`."""
-        values = self._model.values(observations)
-        actions = self._model.choose(values)
-        picture, score = observations[0, ..., -1], self._dino.score
+    def step(self, observations: np.ndarray, values: np.ndarray, action: int):
+        """The newest picture, what the network made of it, and the game's own pace."""
+        score = self._dino.score
         if self._overlay:
-            self._dino.game.think_aloud([float(v) for v in values[0]], int(actions[0]), f"score {score:,}")
-        if self._video:
-            for canvas in self._dino.game.film:
-                if self._overlay:
-                    frame = with_thoughts(canvas, picture, values[0], int(actions[0]), ACTIONS, score)
-                else:
-                    frame = enlarge(canvas)
-                self._video.add(frame)
-        self.view.show(picture, f"score {score:,}   {ACTIONS[int(actions[0])]}")
+            self._dino.game.think_aloud([float(v) for v in values], action, f"score {score:,}")
+        self.view.show(observations[0, ..., -1], f"score {score:,}   {ACTIONS[action]}")
         if self._pace_s:
             self._next_step = max(self._next_step + self._pace_s, time.monotonic() - self._pace_s)
             time.sleep(max(0.0, self._next_step - time.monotonic()))
-        return actions

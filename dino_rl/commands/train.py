@@ -41,7 +41,7 @@ def train(options: argparse.Namespace) -> int:
     )
     chart = IterationChart(run_dir)
     try:
-        with _stop_on_signals(trainer), TrainingView() as view:
+        with stop_on_signals(trainer), TrainingView() as view:
             for report in trainer.run(command):
                 if report.validation:
                     view.validation(report.validation)
@@ -110,7 +110,7 @@ def _with_options(settings: RunSettings, options: argparse.Namespace) -> RunSett
 
 
 @contextmanager
-def _stop_on_signals(trainer: Trainer) -> Iterator[None]:
+def stop_on_signals(trainer: Trainer) -> Iterator[None]:
     """The first Ctrl-C (or its like) ends the run after the step at hand; a second one ends it at once."""
 
     def stop(number, frame):

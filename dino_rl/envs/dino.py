@@ -220,15 +220,16 @@ class DinoEnv(gymnasium.Env):
         clock: "lockstep" or "live".
         url: "chrome://dino" for the untouched page (live only); None for our served copy.
         game: settings, or a `GameVariation` to draw them from at each reset (lock-step only).
-        decision_interval_frames, reward, num_actions, stack_size, stack_stride, max_score, render_mode,
-        headless:
+        decision_interval_frames, reward, num_actions, stack_size, stack_stride, max_score, headless:
             as for `DinoVectorEnv`.
+        render_mode: besides "human" and "rgb_array" there is "rgb_array_list": all frames since the last
+            `render`, under the live clock one for each step.
 
     Raises:
         BrowserError, PageError: see `dino_rl.errors`.
     """
 
-    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 15}  # noqa: RUF012
+    metadata = {"render_modes": ["human", "rgb_array", "rgb_array_list"], "render_fps": 15}  # noqa: RUF012
 
     def __init__(
         self,
@@ -248,7 +249,10 @@ class DinoEnv(gymnasium.Env):
         self.decision_interval_frames = decision_interval_frames
         self.max_score = max_score
         self.render_mode = render_mode
-        self.metadata = {**self.metadata, "render_fps": round(60 / decision_interval_frames)}
+        every_frame = render_mode == "rgb_array_list" and clock == "lockstep"
+        fps = 60 if every_frame else round(60 / decision_interval_frames)
+        self.metadata = {**self.metadata, "render_fps": fps}
+        self._film: list[np.ndarray] = []
         self.observation_space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, stack_size), np.uint8)
         self.action_space = gymnasium.spaces.Discrete(num_actions)
         self._game_settings = _as_variation(game)
@@ -256,6 +260,7 @@ class DinoEnv(gymnasium.Env):
         self._pictures = _PictureStack(1, stack_size, stack_stride)
         self.score = 0
         self.game = Game(clock, url, headless=render_mode != "human" if headless is None else headless)
+        self.game.filming = render_mode == "rgb_array_list"
 
     @property
     def browser_name(self) -> str:
@@ -269,12 +274,15 @@ class DinoEnv(gymnasium.Env):
         if seed is None:
             seed = int(self.np_random.integers(DRAWN_SEEDS_FROM, 2**32))
         observation = self.game.restart(seed, settings)
+        if self.game.filming:
+            self._film = [self.game.canvas()]
         self._pictures.restart(observation.pictures, np.ones(1, bool))
         return self._pictures.observations()[0], self._info(observation)
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Run `decision_interval_frames` frames (fewer if the dino crashes)."""
         observation = self.game.step(int(action), self.decision_interval_frames)
+        self._film += self.game.film
         terminated = bool(observation.crashed[0])
         info = self._info(observation)
         truncated = not terminated and self.max_score is not None and info["score"] >= self.max_score
@@ -290,8 +298,11 @@ class DinoEnv(gymnasium.Env):
         info["late_frames"] = self.game.late_frames
         return info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """The game's canvas, uint8 [150, W, 3], for "rgb_array"."""
+    def render(self) -> np.ndarray | list[np.ndarray] | None:  # type: ignore[override]
+        """The game's canvas, uint8 [150, W, 3]; for "rgb_array_list" that of each frame since the last call."""
+        if self.render_mode == "rgb_array_list":
+            film, self._film = self._film, []
+            return film
         return self.game.canvas() if self.render_mode == "rgb_array" else None
 
     def close(self):

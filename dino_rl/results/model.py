@@ -18,6 +18,8 @@ from dino_rl.agents.algorithms import make_network, play_epsilon
 from dino_rl.agents.learner import epsilon_greedy
 from dino_rl.envs.catalog import Interface, used_settings
 from dino_rl.errors import ModelError
+from dino_rl.results.overlay import PROBABILITIES, Q_VALUES
+from dino_rl.results.runs import model_of
 from dino_rl.settings import RunSettings, from_dict
 
 # Keras calls .h5 "legacy" each time one is saved; it is what the players of this project expect.
@@ -77,14 +79,15 @@ class Model:
     stranger runs no code here, and one written by a newer Keras still loads.
 
     Args:
-        path: an .h5 file with its card beside it.
+        path: an .h5 file with its card beside it, or a run's directory, for its best model.
 
     Raises:
         ModelError: missing, damaged, unsafe, or not what its card says.
+        RunError: a directory that is no run, or has no model yet.
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = model_of(Path(path))
         _check_file(self.path)
         self.card = _load_card(self.path)
         try:
@@ -124,20 +127,28 @@ class Model:
         """What is behind the actions: Q-values, or probabilities by CEM. [B, ...] -> float32 [B, A]."""
         return self._values(observations).numpy()
 
+    @property
+    def values_are(self) -> str:
+        """A word for what `values` gives."""
+        return PROBABILITIES if self.algorithm == "cem" else Q_VALUES
+
+    def think(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Actions, int64 [B], and the values that they were chosen by, float32 [B, A]."""
+        values = self.values(observations)
+        return self.choose(values), values
+
     def choose(self, values: np.ndarray) -> np.ndarray:
         """Actions, int64 [B]: the best ones, but for the few at random that some games' dead ends need."""
         return epsilon_greedy(values, self._epsilon, self._rng)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Actions of the finished agent, int64 [B]."""
-        return self.choose(self.values(observations))
+        return self.think(observations)[0]
 
 
 def _check_file(path: Path):
     if not path.exists():
         raise ModelError(f"No model at {path}: train one (python run_dino.py train), or name another.")
-    if not path.is_file():
-        raise ModelError(f"{path} is not a file: name the .h5 file inside it.")
     try:
         with path.open("rb") as file:
             magic = file.read(len(HDF5_MAGIC))

@@ -1,27 +1,71 @@
-"""A run's curves."""
+"""A run's curves, and the curves of several over each other; each on a light and on a dark background."""
 
-import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
-import matplotlib.ticker
 
 matplotlib.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from dino_rl.envs.dino import ACTIONS
-from dino_rl.errors import DinoError, RunError
-from dino_rl.results.runlog import read_table
+from dino_rl.errors import RunError
+from dino_rl.results.runs import Run
 
 if TYPE_CHECKING:  # TensorFlow comes with it
     from dino_rl.benchmark import Scaling
 
-BACKGROUNDS = {"light": "default", "dark": "dark_background"}
-RAW = {"linewidth": 0.8, "alpha": 0.35}
-SMOOTH = {"linewidth": 2.0}
+RAW: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.3}
+SMOOTH: dict[str, Any] = {"linewidth": 2.2, "solid_capstyle": "round"}
+DPI = 110
+LOG_FROM = 30  # a curve that grows this many times is drawn on a logarithmic axis
+
+
+def _style(background: str, ink: str, faint: str, colours: Sequence[str]) -> dict:
+    return {
+        "figure.facecolor": background,
+        "axes.facecolor": background,
+        "savefig.facecolor": background,
+        "text.color": ink,
+        "axes.labelcolor": ink,
+        "axes.titlecolor": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "axes.edgecolor": faint,
+        "grid.color": faint,
+        "axes.prop_cycle": plt.cycler(color=colours),
+        "font.size": 10.5,
+        "axes.titlesize": 12,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.5,
+        "grid.linewidth": 0.6,
+        "axes.axisbelow": True,
+        "legend.framealpha": 0.85,
+        "legend.edgecolor": background,
+        "figure.constrained_layout.use": True,
+        "figure.constrained_layout.h_pad": 0.12,
+        "figure.constrained_layout.w_pad": 0.12,
+    }
+
+
+# Colours that people who see few of them can tell apart (after Okabe and Ito, "Color Universal Design").
+BACKGROUNDS = {
+    "light": _style(
+        "#ffffff", "#24292f", "#d0d7de", ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9")
+    ),
+    "dark": _style(
+        "#0d1117", "#d8dee6", "#30363d", ("#58a6ff", "#ff9248", "#3fd19a", "#e39ac4", "#f0e442", "#9ad4ff")
+    ),
+}
 
 
 def group_means(values: np.ndarray, size: int = 10) -> np.ndarray:
@@ -42,18 +86,47 @@ def plot_run(run_dir: Path) -> list[Path]:
     Raises:
         RunError: there is no run, or no episode has ended in it yet.
     """
-    episodes = _columns(run_dir / "episodes.csv")
-    intervals = _columns(run_dir / "intervals.csv")
-    validations = _columns(run_dir / "validations.csv")
-    if not episodes or not intervals:
-        raise RunError(f"{run_dir} holds no episodes to draw: name a run directory, or train a while longer.")
+    run = Run(run_dir)
+    _check_has_curves(run)
+    return save_on_both(lambda: draw_run(run), run_dir, "curves")
+
+
+def plot_comparison(runs: Sequence[Run], directory: Path) -> list[Path]:
+    """Draw runs over each other: compare-NAMES-light.png and compare-NAMES-dark.png in `directory`.
+
+    Raises:
+        RunError: a run has no curves yet, or nothing can be written there.
+    """
+    for run in runs:
+        _check_has_curves(run)
+    return save_on_both(
+        lambda: draw_comparison(runs), directory, "-".join(["compare", *[r.name for r in runs]])
+    )
+
+
+def plot_scaling(scaling: "Sequence[Scaling]", directory: Path) -> list[Path]:
+    """Draw what games side by side bring and cost: scaling-light.png and scaling-dark.png in `directory`.
+
+    Raises:
+        RunError: nothing can be written there.
+    """
+    return save_on_both(lambda: draw_scaling(scaling), directory, "scaling")
+
+
+def save_on_both(draw: Callable[[], Figure], directory: Path, stem: str) -> list[Path]:
+    """Save a figure as STEM-light.png and STEM-dark.png.
+
+    Raises:
+        RunError: it cannot be written there.
+    """
     paths = []
+    directory.mkdir(parents=True, exist_ok=True)
     for name, style in BACKGROUNDS.items():
-        with plt.style.context(style):
-            figure = _draw(run_dir.name, episodes, intervals, validations, _actions(run_dir))
-            path = run_dir / f"curves-{name}.png"
+        with plt.rc_context(style):
+            figure = draw()
+            path = directory / f"{stem}-{name}.png"
             try:
-                figure.savefig(path, dpi=110)
+                figure.savefig(path, dpi=DPI)
             except OSError as error:
                 raise RunError(f"Cannot write {path} ({error.strerror}).") from error
             finally:
@@ -62,109 +135,204 @@ def plot_run(run_dir: Path) -> list[Path]:
     return paths
 
 
-def plot_scaling(scaling: "list[Scaling]", path: Path):
-    """Draw what games side by side bring (steps a second) and cost (memory), from `benchmark`.
+def _check_has_curves(run: Run):
+    if not run.has_curves:
+        raise RunError(f"{run.path} holds no episodes to draw: train a while longer.")
 
-    Raises:
-        DinoError: the file cannot be written.
+
+# --- One run ---------------------------------------------------------------------------------------------
+
+
+def draw_run(run: Run, panels: int | None = None) -> Figure:
+    """A run's curves, as far as its environment and its algorithm have them.
+
+    Args:
+        run: what is drawn.
+        panels: only the first of them, side by side.
     """
-    figure, (speed, memory) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    drawn = _panels(run)[:panels]
+    columns = min(3, len(drawn))
+    rows = -(-len(drawn) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(5 * columns, 4.1 * rows), squeeze=False)
+    length = f"{run.steps:,} steps in {run.minutes:.3g} minutes"
+    figure.suptitle(f"{run.env} · {run.algorithm.upper()} · {run.name} · {length}", fontsize=13)
+    for axis, draw in zip(grid.flat, drawn, strict=False):
+        axis.set(xlim=(0, 1.02 * run.minutes or None), xlabel="time (minutes)")
+        axis.xaxis.set_major_formatter(_PLAIN)
+        draw(axis, run)
+    for axis in grid.flat[len(drawn) :]:
+        axis.set_axis_off()
+    return figure
+
+
+def _panels(run: Run) -> list[Callable[[Axes, Run], None]]:
+    intervals = run.table("intervals")
+    panels = [_training_scores]
+    if run.table("iterations"):
+        panels.append(_iterations)
+    if run.table("validations") or run.table("episodes")["greedy"].any():
+        panels.append(_greedy_games)
+    if "loss" in intervals:
+        panels.append(_loss)
+    if "q_mean" in intervals:
+        panels.append(_q_values)
+    if run.actions:
+        panels.append(_action_shares)
+    return [*panels, _speed]
+
+
+def _training_scores(axis: Axes, run: Run):
+    episodes = run.table("episodes")
+    means = group_means(episodes["score"])
+    _curve(axis, group_means(episodes["minutes"]), means, "C0", "mean of 10 games, smoothed")
+    best = np.maximum.accumulate(episodes["score"])
+    axis.plot(episodes["minutes"], best, color="C1", label="best so far", linewidth=1.4)
+    if run.target is not None:
+        axis.axhline(run.target, color="C2", linestyle="--", linewidth=1.2, label=f"target {run.target:,g}")
+    axis.set(title="Training", ylabel=run.measure)
+    _scale(axis, means)
+    axis.legend()
+
+
+def _iterations(axis: Axes, run: Run):
+    iterations = run.table("iterations")
+    for i, (name, label) in enumerate({"mean": "mean", "threshold": "threshold of the elites"}.items()):
+        axis.plot(iterations["iteration"], iterations[name], "o-", color=f"C{i}", markersize=3, label=label)
+    axis.set(title="Iterations", xlabel="iteration", ylabel="return of a session")
+    axis.set_xlim(auto=True)
+    axis.autoscale(axis="x")
+    _scale(axis, iterations["mean"])
+    axis.legend()
+
+
+def _greedy_games(axis: Axes, run: Run):
+    episodes, validations = run.table("episodes"), run.table("validations")
+    greedy = episodes["greedy"] == 1
+    minutes, scores = episodes["minutes"][greedy], episodes["score"][greedy]
+    if len(scores):
+        axis.plot(minutes, scores, ".", color="C2", alpha=0.45, label="a greedy game in training")
+    if validations:
+        for name, marker, colour in (("mean", "o", "C0"), ("median", "s", "C3")):
+            axis.plot(
+                validations["minutes"],
+                validations[name],
+                marker + "-",
+                color=colour,
+                markersize=5,
+                linewidth=1.6,
+                label=f"validation, {name} of {int(validations['games'][-1])} games",
+            )
+    axis.set(title="Greedy games", ylabel=run.measure)
+    _scale(axis, np.concatenate([scores, validations.get("mean", [])]))
+    axis.legend()
+
+
+def _loss(axis: Axes, run: Run):
+    _interval_curves(axis, run, {"loss": "loss"})
+    axis.set(title="Loss", ylabel="mean of an interval's batches")
+
+
+def _q_values(axis: Axes, run: Run):
+    _interval_curves(axis, run, {"q_mean": "Q"})
+    axis.set(title="Q-values", ylabel="mean of an interval's batches")
+
+
+def _speed(axis: Axes, run: Run):
+    curves = {"steps_per_s": "environment steps", "updates_per_s": "updates"}
+    if run.table("iterations"):  # the updates come in bursts, between the sessions
+        del curves["updates_per_s"]
+    _interval_curves(axis, run, curves)
+    axis.set(title="Speed of the run", ylabel="per second")
+    axis.legend(ncols=2)
+
+
+def _interval_curves(axis: Axes, run: Run, columns: dict[str, str]):
+    intervals = run.table("intervals")
+    for i, (column, label) in enumerate(columns.items()):
+        _curve(axis, intervals["minutes"], intervals[column], f"C{i}", label)
+    _scale(axis, np.concatenate([intervals[column] for column in columns]))
+
+
+def _action_shares(axis: Axes, run: Run):
+    episodes = run.table("episodes")
+    counts = np.stack([episodes[name] for name in run.actions])
+    shares = counts / np.maximum(1, counts.sum(axis=0))
+    smoothed = np.stack([smooth(group_means(row)) for row in shares])
+    axis.stackplot(group_means(episodes["minutes"]), 100 * smoothed, labels=run.actions, alpha=0.85)
+    axis.set(title="Actions", ylabel="share of the steps (%)", ylim=(0, 100))
+    axis.legend(loc="lower right")
+
+
+# --- Several runs ----------------------------------------------------------------------------------------
+
+
+def draw_comparison(runs: Sequence[Run]) -> Figure:
+    """Scores of each run in training and in validation, over steps and over time."""
+    figure, axes = plt.subplots(1, 2, figsize=(13, 5.2), sharey=True)
+    figure.suptitle(" · ".join(dict.fromkeys(run.env for run in runs)), fontsize=13)
+    for axis, column, label in zip(
+        axes, ("step", "minutes"), ("environment steps", "time (minutes)"), strict=True
+    ):
+        for i, run in enumerate(runs):
+            episodes, validations = run.table("episodes"), run.table("validations")
+            _curve(axis, group_means(episodes[column]), group_means(episodes["score"]), f"C{i}", run.name)
+            if validations:
+                axis.plot(validations[column], validations["mean"], "o--", color=f"C{i}", linewidth=1.0)
+        axis.set(xlabel=label, xlim=(0, None))
+        axis.xaxis.set_major_formatter(_PLAIN)
+    axes[0].set(title="By steps", ylabel=runs[0].measure)
+    axes[1].set(title="By time")
+    _scale(axes[0], np.concatenate([group_means(run.table("episodes")["score"]) for run in runs]))
+    axes[1].plot([], [], "o--", color="grey", linewidth=1.0, label="validation, mean")
+    axes[1].legend(loc="lower right", title="mean of 10 games in training, smoothed")
+    return figure
+
+
+# --- Axes ------------------------------------------------------------------------------------------------
+
+_PLAIN = FuncFormatter(lambda value, _: f"{value:,.10g}")
+
+
+def _curve(axis: Axes, x: np.ndarray, values: np.ndarray, colour: str, label: str):
+    """The values as they are, faint, and smoothed; the fewer there are, the less."""
+    known = np.isfinite(values)
+    x, values = x[known], values[known]
+    axis.plot(x, values, color=colour, **RAW)
+    axis.plot(x, smooth(values, min(9, len(values) // 4)), color=colour, label=label, **SMOOTH)
+
+
+def _scale(axis: Axes, values: np.ndarray):
+    """Plain numbers on the axis; a logarithmic one for what grows over decades."""
+    known = values[np.isfinite(values)]
+    if len(known) and known.min() > 0 and known.max() > LOG_FROM * known.min():
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        if len(known) and known.min() >= 0:
+            axis.set_ylim(0, max(1.08 * known.max(), axis.get_ylim()[1]) or None)
+        axis.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 2.5, 5, 10)))
+    axis.yaxis.set_major_formatter(_PLAIN)
+
+
+# --- The benchmark ---------------------------------------------------------------------------------------
+
+
+def draw_scaling(scaling: "Sequence[Scaling]") -> Figure:
+    """Steps a second and memory over the number of games, a curve for each number of browsers."""
+    figure, (speed, memory) = plt.subplots(1, 2, figsize=(11, 4.2))
     for browsers in sorted({row.browsers for row in scaling}):
         rows = [row for row in scaling if row.browsers == browsers]
         games = [row.games for row in rows]
         label = f"{browsers} browser{'s' * (browsers > 1)}"
         speed.plot(games, [row.steps_per_s for row in rows], "o-", label=label)
         memory.plot(games, [row.browser_mb for row in rows], "o-", label=label)
-    speed.set(title="Four-frame steps with their picture, all games together", ylabel="steps a second")
+    speed.set(title="Environment steps of all games together", ylabel="four-frame steps a second")
     memory.set(title="Memory of the browsers", ylabel="MB")
     for axis in (speed, memory):
         axis.set(xlabel="games side by side", xscale="log", ylim=(0, None))
-        axis.set_xticks([row.games for row in scaling if row.browsers == 1], minor=False)
-        axis.set_xticks([], minor=True)
-        axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
-        axis.grid(alpha=0.25)
+        axis.set_xticks(sorted({row.games for row in scaling}))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.legend()
-    try:
-        figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:  # ValueError: no picture format of that name
-        raise DinoError(f"Cannot draw {path} ({error}).") from error
-    finally:
-        plt.close(figure)
-
-
-def scale(scores: np.ndarray) -> str:
-    """A logarithmic axis shows how scores grow, if none is below one."""
-    return "log" if scores.min() >= 1 else "linear"
-
-
-def _actions(run_dir: Path) -> list[str]:
-    """Names of the environment's actions: columns of episodes.csv."""
-    try:
-        return json.loads((run_dir / "run.json").read_text()).get("actions", ACTIONS)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{run_dir} has no run.json that can be read: name a run directory.") from error
-
-
-def _columns(path: Path) -> dict[str, np.ndarray]:
-    return {name: np.array(values) for name, values in read_table(path).items()}
-
-
-def _draw(title: str, episodes: dict, intervals: dict, validations: dict, actions: list[str]) -> plt.Figure:
-    figure, axes = plt.subplots(2, 3, figsize=(15, 8), layout="constrained")
-    figure.suptitle(f"Training run {title}")
-
-    def curve(axis, name: str, column: str, colour: str, label: str | None = None):
-        if column not in intervals:  # of another algorithm
-            return
-        minutes, values = intervals["minutes"], intervals[column]
-        axis.plot(minutes, values, color=colour, **RAW)
-        axis.plot(minutes, smooth(values), color=colour, label=label, **SMOOTH)
-        axis.set(title=name, xlabel="minutes")
-
-    scores, best = axes[0, 0], np.maximum.accumulate(episodes["score"])
-    means = group_means(episodes["score"])
-    scores.plot(group_means(episodes["minutes"]), means, color="C0", **RAW)
-    scores.plot(
-        group_means(episodes["minutes"]), smooth(means), color="C0", label="mean of 10 games", **SMOOTH
-    )
-    scores.plot(episodes["minutes"], best, color="C1", label="best so far", **SMOOTH)
-    scores.set(title="Score in training", xlabel="minutes", ylabel="score", yscale=scale(episodes["score"]))
-    scores.legend()
-
-    held_out = axes[0, 1]
-    greedy = episodes["greedy"] == 1
-    held_out.plot(
-        episodes["minutes"][greedy],
-        episodes["score"][greedy],
-        ".",
-        color="C2",
-        alpha=0.4,
-        label="a greedy game",
-    )
-    if validations:
-        held_out.plot(validations["minutes"], validations["mean"], "o-", color="C3", label="validation, mean")
-        held_out.plot(
-            validations["minutes"], validations["median"], "s--", color="C4", label="validation, median"
-        )
-    held_out.set(title="Greedy games", xlabel="minutes", ylabel="score", yscale=scale(episodes["score"]))
-    held_out.legend()
-
-    curve(axes[0, 2], "Loss", "loss", "C0")
-    axes[0, 2].set(ylabel="loss", yscale="log")
-    curve(axes[1, 0], "Q-values", "q_mean", "C0")
-    axes[1, 0].set(ylabel="mean Q of a batch")
-
-    counts = np.stack([episodes[name] for name in actions])
-    shares = counts / np.maximum(1, counts.sum(axis=0))
-    grouped = np.stack([smooth(group_means(row)) for row in shares])
-    axes[1, 1].stackplot(group_means(episodes["minutes"]), grouped, labels=actions, alpha=0.8)
-    axes[1, 1].set(title="Actions", xlabel="minutes", ylabel="share", ylim=(0, 1))
-    axes[1, 1].legend(loc="lower left")
-
-    curve(axes[1, 2], "Speed of the run", "steps_per_s", "C0", "environment steps")
-    curve(axes[1, 2], "Speed of the run", "updates_per_s", "C1", "updates")
-    axes[1, 2].set(ylabel="a second", yscale="log")
-    axes[1, 2].legend()
-    for axis in axes.flat:
-        axis.grid(alpha=0.25)
     return figure

@@ -1,0 +1,98 @@
+"""Notebooks, run by a real kernel: films inline, curves that grow, the walk through the first steps."""
+
+import base64
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import ROOT, mp4_boxes
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from dino_rl.errors import DinoError
+
+FIRST_STEPS = ROOT / "examples" / "first_steps.ipynb"
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+def execute(book: NotebookNode, directory: Path, timeout_s: int) -> list[NotebookNode]:
+    """Run all cells with `directory` as the project, and return their outputs."""
+    (directory / "examples").mkdir()
+    for name in ("run_dino.py", "dino_rl", "models"):
+        (directory / name).symlink_to(ROOT / name)
+    resources = {"metadata": {"path": str(directory / "examples")}}
+    NotebookClient(book, timeout=timeout_s, resources=resources).execute()
+    return [output for cell in book.cells for output in cell.get("outputs", [])]
+
+
+def of_type(outputs: list[NotebookNode], kind: str) -> list[str]:
+    return [output.data[kind] for output in outputs if kind in output.get("data", {})]
+
+
+TINY = """
+import os
+os.chdir("..")
+from dataclasses import replace
+from pathlib import Path
+from dino_rl import notebook
+from dino_rl.envs.catalog import default_settings
+from dino_rl.train import Trainer
+settings = default_settings("CartPole-v1", "cem")
+settings = replace(settings, steps=1_500, minutes=None, validation_games=2,
+                   cem=replace(settings.cem, sessions=20), env=replace(settings.env, num_envs=4))
+run = notebook.watch(Trainer(settings, Path("run")), every_s=0.0)
+"""
+
+
+def test_a_run_is_watched_and_shown(tmp_path):
+    from test_record import pictures, write_film
+
+    write_film(tmp_path / "film.mp4", pictures(20))
+    cells = (TINY, "notebook.show_history('run')", "notebook.show_video('film.mp4', 'film.mp4', width=123)")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    outputs = execute(book, tmp_path, timeout_s=240)
+    live, history = of_type(outputs, "image/png")
+    for image in (live, history):
+        assert base64.b64decode(image).startswith(PNG_MAGIC)
+    assert len(history) > len(live)  # all curves, and the first two
+    (html,) = (text for text in of_type(outputs, "text/html") if "<video" in text)
+    films = re.findall(r'src="data:video/mp4;base64,([^"]+)"', html)
+    assert len(films) == 2
+    assert mp4_boxes(base64.b64decode(films[0]))[0] == "ftyp"
+    assert html.count('width="123"') == 2
+    assert html.count("<figcaption>film</figcaption>") == 2
+
+
+def test_a_film_can_stay_where_it_is(tmp_path):
+    from dino_rl.notebook import show_video
+
+    (tmp_path / "film.mp4").write_bytes(b"")
+    assert f'src="{tmp_path}/film.mp4"' in show_video(tmp_path / "film.mp4", embed=False).data
+    with pytest.raises(DinoError, match=r"nothing\.mp4"):
+        show_video(tmp_path / "nothing.mp4")
+
+
+def test_the_first_steps_are_kept_without_outputs():
+    book = nbformat.read(FIRST_STEPS, as_version=4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert len(code) >= 6
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+
+
+@pytest.mark.learning
+@pytest.mark.browser
+@pytest.mark.timeout(1200)
+def test_the_first_steps_can_be_taken(tmp_path, no_new_browsers):
+    book = nbformat.read(FIRST_STEPS, as_version=4)
+    outputs = execute(book, tmp_path, timeout_s=900)
+    assert not [output for output in outputs if output.output_type == "error"]
+    videos = [text for text in of_type(outputs, "text/html") if "<video" in text]
+    assert [text.count("<video") for text in videos] == [2, 2]
+    assert len(of_type(outputs, "image/png")) == 3  # two runs as they went, and a history
+    assert len(nbformat.writes(book)) < 6_000_000
+    runs = list((tmp_path / "runs").iterdir())
+    assert {run.name.split("-")[-1] for run in runs} == {"cartpole", "dino"}
+    assert all((run / "best.h5").exists() for run in runs)
+    assert (tmp_path / "videos" / "best" / "before.mp4").exists()
