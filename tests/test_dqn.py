@@ -1,6 +1,6 @@
 """The DQN update and its actions, against plain numpy."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import keras
 import numpy as np
@@ -161,3 +161,22 @@ def test_two_action_agents_never_duck():
     agent = DQN(replace(SETTINGS, random_action_weights=(0.5, 0.25, 0.25)), VECTOR, 2, rng)
     actions = np.concatenate([agent.act(make_batch().observation, 1.0)[0] for _ in range(200)])
     np.testing.assert_allclose(np.bincount(actions) / len(actions), (2 / 3, 1 / 3), atol=0.03)
+
+
+def test_many_updates_in_one_call_are_as_many_calls():
+    together, apart = make_agent(target_update_period=2), make_agent(target_update_period=2)
+    batches = [make_batch(seed) for seed in range(4)]
+    losses, qs, errors = together.update(join(batches), 1e-3, count=4)
+    for i, batch in enumerate(batches):
+        loss, q, error = apart.update(batch, 1e-3)
+        np.testing.assert_allclose((losses[i], qs[i]), (loss[0], q[0]), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(errors[i * BATCH : (i + 1) * BATCH], error, rtol=1e-3, atol=1e-4)
+    for networks in ((together.q_network, apart.q_network), (together.target_network, apart.target_network)):
+        for ours, theirs in zip(*(network.get_weights() for network in networks), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+    assert together.updates == apart.updates == 4
+    assert not np.allclose(losses[0], losses[1:])  # else one batch four times would do as well
+
+
+def join(batches: list[Batch]) -> Batch:
+    return Batch(*(np.concatenate([getattr(b, f.name) for b in batches]) for f in fields(Batch)))

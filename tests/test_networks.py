@@ -9,11 +9,17 @@ import pytest
 from conftest import write_model
 
 from dino_rl.agents.networks import TORSOS, build_q_network
+from dino_rl.envs.catalog import Interface
+from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import DinoError, ModelError
 from dino_rl.results.model import Model, card_path, model_card, save_model
 from dino_rl.settings import DQNSettings, RunSettings
 
 IMAGE, VECTOR = (80, 80, 4), (6,)
+MADE_FOR = {
+    IMAGE: Interface(IMAGE, np.dtype(np.uint8), ACTIONS),
+    VECTOR: Interface(VECTOR, np.dtype(np.float32), ACTIONS),
+}
 
 
 def observations(shape, count=5) -> np.ndarray:
@@ -37,12 +43,12 @@ def build(name: str, dueling: bool) -> tuple[keras.Model, np.ndarray]:
 def test_a_model_file_gives_equal_values(name, dueling, tmp_path):
     network, seen = build(name, dueling)
     settings = RunSettings(dqn=DQNSettings(network=name, dueling=dueling))
-    save_model(tmp_path / "m.h5", network, model_card(settings, network, "none"))
+    save_model(tmp_path / "m.h5", network, model_card(settings, MADE_FOR[network.input_shape[1:]]))
     loaded = Model(tmp_path / "m.h5")
     expected = network(seen).numpy()
     assert expected.shape == (5, 3)
     assert expected.std() > 0
-    np.testing.assert_allclose(loaded.q_values(seen), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(loaded.values(seen), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(loaded.act(seen), expected.argmax(axis=1))
     assert loaded.card["env"] == json.loads(json.dumps(asdict(settings.env)))
     assert loaded.env == settings.env
@@ -105,6 +111,6 @@ def test_saving_replaces_a_model_and_its_card_together(tmp_path):
     for note in ("first", "second"):
         network, seen = build("compact", dueling=True)
         network.set_weights([weight * (1 if note == "first" else 2) for weight in network.get_weights()])
-        save_model(path, network, {**model_card(RunSettings(), network, "none"), "note": note})
+        save_model(path, network, {**model_card(RunSettings(), MADE_FOR[IMAGE]), "note": note})
     assert json.loads(card_path(path).read_text())["note"] == "second"
-    np.testing.assert_allclose(Model(path).q_values(seen), network(seen), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(Model(path).values(seen), network(seen), rtol=1e-5, atol=1e-6)

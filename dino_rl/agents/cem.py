@@ -85,8 +85,10 @@ class CEM:
         self.network.compile(optimizer=self.optimizer)  # so that saving the network saves Adam's slots too
         self.optimizer.build(self.network.trainable_variables)
         self.networks = {"policy": self.network}
-        self._probabilities = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
-        self._fit = tf.function(self._compute_fit, reduce_retracing=True)
+        self._probabilities = tf.function(
+            lambda x: self.network(x, training=False), reduce_retracing=True, autograph=False
+        )
+        self._fit = tf.function(self._compute_fit, reduce_retracing=True, autograph=False)
         self.iteration = 1
         self._acted_in = 0  # the iteration whose policy chose the last actions
         lanes = np.arange(settings.env.num_envs)
@@ -165,16 +167,19 @@ class CEM:
     def _compute_fit(self, states, actions, index):
         """One gradient step for each row of `index` [steps, B]."""
         variables = self.network.trainable_variables
-        total = tf.constant(0.0)
-        for rows in index:
+
+        def step(rows):
             with tf.GradientTape() as tape:
                 probabilities = self.network(tf.gather(states, rows), training=True)
                 loss = tf.reduce_mean(
                     keras.losses.sparse_categorical_crossentropy(tf.gather(actions, rows), probabilities)
                 )
             self.optimizer.apply(tape.gradient(loss, variables), variables)
-            total += loss
-        return total / tf.cast(tf.shape(index)[0], tf.float32)
+            return loss
+
+        # One after the other: each goes on from the weights that the last one left.
+        losses = tf.map_fn(step, index, fn_output_signature=tf.float32, parallel_iterations=1)
+        return tf.reduce_mean(losses)
 
     def break_off(self):
         """The running sessions have no end: the iteration begins anew."""

@@ -53,9 +53,9 @@ class DQN:
         )
         self.q_network.compile(optimizer=self.optimizer)  # so that saving the network saves Adam's slots too
         self.optimizer.build(self.q_network.trainable_variables)
-        self._values = tf.function(self._compute_values, reduce_retracing=True)
+        self._values = tf.function(self._compute_values, reduce_retracing=True, autograph=False)
         # XLA: measured faster than op by op on two cores, after some seconds of compiling.
-        self._update = tf.function(self._compute_updates, jit_compile=True)
+        self._update = tf.function(self._compute_updates, jit_compile=True, autograph=False)
         weights = np.ones(num_actions)
         if settings.random_action_weights:
             if len(settings.random_action_weights) < num_actions:
@@ -107,41 +107,30 @@ class DQN:
             loss and mean Q-value of each part's actions, float32 [count], and TD errors float32 [B].
         """
         number = self.updates + 1 + np.arange(count)
-        moves = number % self.settings.target_update_period == 0
+        moves = self.settings.target_update_rate * (number % self.settings.target_update_period == 0)
         parts = (
-            array.reshape(count, -1, *array.shape[1:])
-            for array in (
-                batch.observation,
-                batch.action,
-                batch.reward,
-                batch.discount,
-                batch.next_observation,
-                batch.weight,
-            )
+            batch.observation,
+            batch.action,
+            batch.reward,
+            batch.discount,
+            batch.next_observation,
+            batch.weight,
         )
         losses, qs, td_error = self._update(
             np.float32(learning_rate),
-            (moves * self.settings.target_update_rate).astype(np.float32),
-            *parts,
+            *(part.reshape(count, -1, *part.shape[1:]) for part in parts),
+            moves.astype(np.float32),
         )
         self.updates += count
         return losses.numpy(), qs.numpy(), td_error.numpy().ravel()
 
-    def _compute_updates(self, learning_rate, moves, *parts):
+    def _compute_updates(self, learning_rate, *parts):
         self.optimizer.learning_rate.assign(learning_rate)
-        count, size = parts[1].shape
-        losses, qs = tf.TensorArray(tf.float32, count), tf.TensorArray(tf.float32, count)
-        td_errors = tf.TensorArray(tf.float32, count, element_shape=(size,))
-        # A loop in TensorFlow compiles once, however many turns it takes; a single turn needs none.
-        for i in tf.range(count) if count > 1 else range(1):
-            loss, q, td_error = self._compute_update(*(part[i] for part in parts))
-            losses, qs, td_errors = losses.write(i, loss), qs.write(i, q), td_errors.write(i, td_error)
-            pairs = zip(self.target_network.variables, self.q_network.variables, strict=True)
-            for ours, theirs in pairs:
-                ours.assign_add(moves[i] * (theirs - ours))
-        return losses.stack(), qs.stack(), td_errors.stack()
+        # A loop in TensorFlow is compiled once, however many turns it takes.
+        return tf.map_fn(self._compute_update, parts, fn_output_signature=(tf.float32,) * 3)
 
-    def _compute_update(self, observation, action, reward, discount, next_observation, weight):
+    def _compute_update(self, part):
+        observation, action, reward, discount, next_observation, weight, move = part
         next_target = self.target_network(next_observation, training=False)  # [B, A]
         chooser = self.q_network(next_observation, training=False) if self.settings.double else next_target
         next_action = tf.argmax(chooser, axis=1, output_type=tf.int32)
@@ -154,6 +143,8 @@ class DQN:
             loss = tf.reduce_mean(weight * huber)
         variables = self.q_network.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
+        for ours, theirs in zip(self.target_network.variables, self.q_network.variables, strict=True):
+            ours.assign_add(move * (theirs - ours))
         return loss, tf.reduce_mean(q), td_error
 
 

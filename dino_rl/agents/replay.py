@@ -49,7 +49,7 @@ class SumTree:
         node = self._leaves + np.asarray(index)
         self._nodes[node] = priority
         while node[0] > 1:
-            node = np.unique(node >> 1)
+            node = node >> 1  # some twice, which costs less than to look for them
             self._nodes[node] = self._nodes[2 * node] + self._nodes[2 * node + 1]
 
     def sample(self, rng: np.random.Generator, count: int) -> np.ndarray:
@@ -167,12 +167,14 @@ class Replay:
         everyone = np.arange(self._num_envs)
         # The slot that is written next, and those whose stack reaches back to it, are lost.
         blocked = (self._time + np.arange(self._reach + 1)) % self._slots
-        self._tree.set((blocked[:, None] * self._num_envs + everyone).ravel(), 0.0)
+        index = (blocked[:, None] * self._num_envs + everyone).ravel()
+        priority = np.zeros(len(index))
         ready = self._time - self._n_step - 1  # its n-th successor has just been written
         if ready >= self._reach and not ready < self._break <= ready + self._n_step:
             slot = ready % self._slots
-            index = slot * self._num_envs + everyone
-            self._tree.set(index, np.where(self._last[slot], 0.0, self._max_priority))
+            index = np.append(index, slot * self._num_envs + everyone)
+            priority = np.append(priority, np.where(self._last[slot], 0.0, self._max_priority))
+        self._tree.set(index, priority)
 
     def sample(self, batch_size: int, importance_exponent: float = 0.0) -> Batch:
         """Draw a minibatch."""
