@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = _Parser(
         prog="run_dino.py",
-        description="An agent that learns the real Chrome Dino game from pixels, and any Gymnasium environment.",
+        description="An agent that learns the real Chrome Dino game from pixels, and other environments.",
     )
     known = dict.fromkeys(settings.env.id for settings in PRESETS.values() if settings.env.id)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
@@ -89,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--stop-return",
         type=_return,
         metavar="R",
-        help="solved: stop when the mean return of the last 100 episodes reaches this (default: the preset's)",
+        help="stop, solved, when the last 100 episodes have this mean return (default: the preset's)",
     )
     train.add_argument(
         "--watch",

@@ -183,7 +183,7 @@ class RunSettings:
     stop_return: float | None = None  # stop when the mean of the last 100 episodes reaches this
 
 
-# Plain double DQN on a vector of numbers, the way that the LunarLander tutorials learn: see docs/dqn.md.
+# Plain double DQN on a vector of numbers, the way that the LunarLander tutorials learn.
 _VECTORS = RunSettings(
     env=EnvSettings(id="", num_envs=16, greedy_envs=0, stack_size=1, stack_stride=1),
     dqn=DQNSettings(
@@ -280,9 +280,7 @@ PRESETS: dict[str, RunSettings] = {
         env=replace(_VECTORS.env, id="CartPole-v1"),
         # The pole can be held for 500 steps, which values must travel: longer returns, a quicker target, and
         # rewards so small that values of a hundred steps stay near 10.
-        dqn=replace(
-            _VECTORS.dqn, n_step=3, reward_limit=0.1, target_update_rate=0.005, epsilon_knee_at=0.1
-        ),
+        dqn=replace(_VECTORS.dqn, n_step=3, reward_limit=0.1, target_update_rate=0.005, epsilon_knee_at=0.1),
         steps=200_000,
         stop_return=475.0,  # Gymnasium's own reward threshold, as the next two
     ),
@@ -294,6 +292,36 @@ PRESETS: dict[str, RunSettings] = {
         stop_return=200.0,
     ),
     "breakout": replace(_IMAGES, env=replace(_IMAGES.env, id="ALE/Breakout-v5")),
+    # As published (Mnih et al. 2015, extended data table 1), but for Adam. Days: see docs/gymnasium.md.
+    "breakout-nature": replace(
+        _IMAGES,
+        env=replace(_IMAGES.env, id="ALE/Breakout-v5"),
+        dqn=replace(
+            _IMAGES.dqn,
+            network="nature",
+            dueling=False,
+            double=False,
+            n_step=1,
+            batch_size=32,
+            replay_capacity=1_000_000,
+            learning_starts=50_000,
+            priority_exponent=0.0,
+            importance_exponent=0.0,
+            learning_rate=6.25e-5,
+            learning_rate_end=6.25e-5,
+            target_update_rate=1.0,
+            target_update_period=10_000,
+            act_with_target=False,
+            epsilon_knee=0.1,
+            epsilon_knee_at=0.02,
+            epsilon_end=0.1,
+            epsilon_play=0.05,
+        ),
+        steps=12_500_000,
+        minutes=None,
+        validations=20,
+        checkpoint_minutes=60.0,
+    ),
     "cartpole-cem": replace(_CEM, env=replace(_CEM.env, id="CartPole-v1"), stop_return=190.0),
     "vectors": _VECTORS,
     "images": _IMAGES,

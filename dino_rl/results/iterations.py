@@ -15,8 +15,8 @@ DRAW_EVERY_S = 5.0  # a chart takes longer than a short iteration
 
 
 class IterationChart:
-    """`iterations.png` in a run's directory: mean return and threshold of all iterations in `iterations.csv`, and
-    how the returns of the last one spread. There is none before the first iteration."""
+    """`iterations.png` in a run's directory: mean return and threshold of all iterations, from
+    `iterations.csv`, and how the returns of the last one spread. None is drawn before the first iteration."""
 
     def __init__(self, run_dir: Path):
         self._run_dir = run_dir

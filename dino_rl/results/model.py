@@ -103,7 +103,9 @@ class Model:
         self._epsilon = play_epsilon(settings)
         self._rng = np.random.default_rng(0)
         _load_weights(self.network, self.path)
-        self._values = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True, autograph=False)
+        self._values = tf.function(
+            lambda x: self.network(x, training=False), reduce_retracing=True, autograph=False
+        )
 
     def check(self, observation_shape: tuple[int, ...], num_actions: int):
         """Refuse an environment that the network was not made for.
