@@ -59,7 +59,8 @@ def train(options: argparse.Namespace) -> int:
     if trainer.solved_with is not None:
         console.print(
             f"[bold green]solved[/]: mean return {number(trainer.solved_with)} over the last 100 episodes, "
-            f"after {trainer.step:,} steps, {trainer.episodes:,} episodes and {trainer.seconds / 60:.1f} minutes"
+            f"after {trainer.step:,} steps, {trainer.episodes:,} episodes "
+            f"and {trainer.seconds / 60:.1f} minutes"
         )
     if trainer.episodes:
         for path in plot_run(run_dir):
