@@ -177,7 +177,7 @@ class RunSettings:
     seed: int = 0
     validations: int = 4  # greedy games on held-out seeds, evenly over the run; they choose the best model
     validation_games: int = 20
-    validation_max_score: int = 10_000  # of the Dino
+    validation_max_score: int | None = 10_000  # of the Dino; others end by themselves
     validation_time_share: float = 0.1  # they take about this share of the time at most
     checkpoint_minutes: float = 10.0
     stop_return: float | None = None  # stop when the mean of the last 100 episodes reaches this
@@ -209,6 +209,7 @@ _VECTORS = RunSettings(
     steps=1_000_000,
     minutes=None,
     validations=5,
+    validation_max_score=None,
     validation_time_share=0.1,
 )
 # Pictures: the Dino's own recipe, with what Atari games need (Mnih et al. 2015): clipped rewards, and a lost
@@ -229,6 +230,7 @@ _IMAGES = RunSettings(
     minutes=30.0,
     validations=4,
     validation_games=10,
+    validation_max_score=None,
 )
 _CEM = replace(
     _VECTORS,
@@ -304,6 +306,7 @@ PRESETS: dict[str, RunSettings] = {
             n_step=1,
             batch_size=32,
             replay_capacity=1_000_000,
+            replay_compressed=True,
             learning_starts=50_000,
             priority_exponent=0.0,
             importance_exponent=0.0,

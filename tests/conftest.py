@@ -146,7 +146,9 @@ def unseen_window(monkeypatch):
 # --- Models --------------------------------------------------------------------------------------------
 
 
-def write_model(path: Path, shape=(80, 80, 4), num_actions=3, network="compact", **env) -> Path:
+def write_model(
+    path: Path, shape=(80, 80, 4), num_actions=3, network="compact", dtype=np.uint8, **env
+) -> Path:
     """An untrained model with its card."""
     import keras
 
@@ -164,9 +166,7 @@ def write_model(path: Path, shape=(80, 80, 4), num_actions=3, network="compact",
     )
     keras.utils.set_random_seed(0)
     network = q_network(settings.dqn, shape, num_actions)
-    save_model(
-        path, network, model_card(settings, Interface(shape, np.dtype(np.uint8), ACTIONS[:num_actions]))
-    )
+    save_model(path, network, model_card(settings, Interface(shape, np.dtype(dtype), ACTIONS[:num_actions])))
     return path
 
 

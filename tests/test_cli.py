@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT, browser_processes, command, files_below, finish, write_model
 
@@ -61,6 +62,11 @@ WRONG_WORDS = {
     "unknown command": (("frobnicate",), "frobnicate"),
     "unknown option": (("train", "--frobnicate"), "--frobnicate"),
     "unknown environment": (("train", "--env", "Nope-v0", "--steps", "5"), "Nope-v0"),
+    "continuous actions": (("train", "--env", "Pendulum-v1"), "continuous"),
+    "an algorithm for other observations": (("train", "--algo", "cem"), "use dqn"),
+    "a preset of another algorithm": (("train", "--preset", "cartpole", "--algo", "cem"), "--algo dqn"),
+    "a preset of no environment": (("train", "--preset", "vectors"), "--env"),
+    "a network for images": (("train", "--preset", "breakout", "--env", "CartPole-v1"), "dense"),
     "unknown preset": (("train", "--preset", "nope"), "nope"),
     "unknown algorithm": (("train", "--algo", "nope"), "nope"),
     "steps negative": (("train", "--steps", "-3"), "-3"),
@@ -226,6 +232,55 @@ def test_a_model_for_other_observations(cli, tmp_path):
 
 def test_a_model_for_another_environment(cli, model_file):
     refused(cli("evaluate", "--model", model_file, "--env", "CartPole-v1"), "CartPole-v1")
+
+
+@pytest.fixture(scope="module")
+def cartpole_model(tmp_path_factory) -> Path:
+    """An untrained model that balances a pole."""
+    path = tmp_path_factory.mktemp("model") / "pole.h5"
+    return write_model(path, (4,), 2, "dense", np.float32, id="CartPole-v1", stack_stride=1)
+
+
+DINO_ONLY = {
+    "evaluate": (
+        *(("--clock", "lockstep"), ("--clock", "live"), ("--constant-speed",), ("--max-score", 100)),
+        ("--save-replays", "games"),
+    ),
+    "play": (("--clock", "live"), ("--max-score", 5), ("--overlay",)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, option) for name, options in DINO_ONLY.items() for option in options]
+)
+def test_what_only_the_dino_knows(name, option, cli, cartpole_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(cli(name, "--model", cartpole_model, "--games", 1, *option), option[0], "CartPole-v1")
+    assert files_below(tmp_path) == {}
+
+
+def test_watching_other_environments_without_a_display(cli, tmp_path, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    arguments = ("--env", "CartPole-v1", "--watch", "--steps", 50, "--run-dir", tmp_path / "run")
+    refused(cli("train", *arguments), "display")
+    assert files_below(tmp_path) == {}
+
+
+def test_a_model_is_compared_with_random_play(cli, cartpole_model, tmp_path):
+    path = tmp_path / "e.json"
+    arguments = ("--games", 12, "--num-envs", 4, "--against-random", "--json", path)
+    code, out, err = cli("evaluate", "--model", cartpole_model, *arguments)
+    assert (code, err) == (0, "")
+    result = json.loads(path.read_text())
+    assert result["env"] == "CartPole-v1"
+    assert result["seeds"] == result["random"]["seeds"] == list(range(12))
+    assert result["random"]["scores"] != result["scores"]
+    for one in (result, result["random"]):
+        low, high = one["confidence"]
+        assert min(one["scores"]) <= low <= one["mean"] <= high <= max(one["scores"])
+    assert "random play" in out
+    assert not {"deaths", "clock", "browser", "max_score"} & result.keys()
 
 
 def test_a_stranger_s_lambda_is_refused_and_never_run(cli, model_file, tmp_path):

@@ -208,6 +208,21 @@ def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not():
     assert 110 not in discount
 
 
+def test_nothing_after_a_lost_life_counts_and_yet_the_game_goes_on():
+    replay = make_replay(slots=50, num_envs=1, stack=0, n_step=3)
+    for time in range(20):
+        nothing = np.zeros(1, bool)
+        lost = np.array([time == 9])
+        replay.add(np.array([time]), nothing | (time == 0), nothing, np.ones(1), nothing, nothing, lost)
+    batch = replay.sample(500)
+    reward = dict(zip(batch.observation.tolist(), batch.reward.tolist(), strict=True))
+    discount = dict(zip(batch.observation.tolist(), batch.discount.tolist(), strict=True))
+    assert [reward[time] for time in (6, 7, 8, 9)] == pytest.approx([2.71, 2.71, 1.9, 1.0])
+    assert discount[6] > 0
+    assert discount[7] == discount[8] == discount[9] == 0
+    assert reward[10] == pytest.approx(2.71)  # the step after it is one like any other
+
+
 def test_images_are_kept_once_and_stacked_newest_last():
     replay = Replay(400, 2, (8, 8), np.uint8, 4, 1, 1, 0.99, 0.0, np.random.default_rng(0))
     for time in range(30):

@@ -18,6 +18,7 @@ from gymnasium.vector import AutoresetMode
 from tiny_run import TINY, TINY_IDLE
 
 from dino_rl import train as train_module
+from dino_rl.envs.catalog import default_settings
 from dino_rl.errors import BrowserError, RunError
 from dino_rl.results.model import Model
 from dino_rl.results.runlog import EPISODE_COLUMNS, INTERVAL_COLUMNS, VALIDATION_COLUMNS, read_table
@@ -609,6 +610,68 @@ def test_the_tutorials_player_trains(tmp_path, no_new_browsers):
         assert float(row["return"]) == pytest.approx(0.1 * (int(row["length"]) - 1) - 1, rel=1e-4)
 
 
+# --- Other environments ----------------------------------------------------------------------------------
+
+
+def small(env_id: str, **dqn) -> RunSettings:
+    """All parts of a run in seconds."""
+    preset = default_settings(env_id)
+    changes = {"batch_size": 8, "replay_ratio": 0.5, "replay_capacity": 2000, "updates_per_call": 2, **dqn}
+    return replace(
+        preset,
+        env=replace(preset.env, num_envs=4),
+        dqn=replace(preset.dqn, learning_starts=200, **changes),
+        steps=800,
+        minutes=None,
+        validations=1,
+        validation_games=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("env_id", "names"),
+    [("CartPole-v1", {"left", "right"}), ("ALE/Breakout-v5", {"noop", "fire", "right", "left"})],
+)
+def test_the_one_loop_serves_other_environments(env_id, names, tmp_path, cli):
+    trainer = run(small(env_id, network="dense"), tmp_path / "run")
+    assert trainer.learner.updates >= 20
+    table = rows(tmp_path / "run" / "episodes.csv")
+    assert table or env_id != "CartPole-v1"
+    for row in table:
+        assert sum(int(row[name]) for name in names) == int(row["length"])
+        assert float(row["score"]) == float(row["return"])
+        assert not {"start_speed", "jump"} & row.keys()
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert set(about["actions"]) == names
+    card = Model(tmp_path / "run" / "best.h5").card
+    assert card["env"]["id"] == env_id
+    assert "variation" not in card["env"]
+    assert card["versions"].keys() >= {"ale-py" if "ALE" in env_id else "pygame-ce", "gymnasium", "keras"}
+    state = json.loads((tmp_path / "run" / "checkpoint" / "state.json").read_text())
+    assert state["step"] == 800
+    longer = replace(small(env_id, network="dense"), steps=1000, validations=0)
+    assert run(longer, tmp_path / "run", resume=True).step == 1000
+
+
+def test_a_watched_run_of_another_environment_has_a_window(tmp_path, monkeypatch):
+    """As if there were a display, that nobody sees."""
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    trainer = Trainer(replace(small("CartPole-v1"), steps=40, validations=0), tmp_path, watch=True)
+    try:
+        assert [env.render_mode for env in trainer.env.envs] == [None] * 3 + ["human"]
+        list(trainer.run())
+        assert trainer.env.envs[-1].unwrapped.screen is not None
+    finally:
+        trainer.close()
+
+
+def test_rewards_beyond_the_limit_are_learned_as_the_limit(tmp_path):
+    trainer = run(small("CartPole-v1", network="dense", reward_limit=0.25, n_step=1), tmp_path)
+    assert set(trainer.learner.replay.sample(100).reward.tolist()) == {0.25}
+    assert {float(row["return"]) / int(row["length"]) for row in rows(tmp_path / "episodes.csv")} == {1.0}
+
+
 # --- Learning --------------------------------------------------------------------------------------------
 
 
@@ -652,3 +715,26 @@ def test_it_learns_to_survive_the_dino(tmp_path, cli):
     )
     assert code == 0
     assert json.loads((tmp_path / "e.json").read_text())["mean"] > 150
+
+
+@pytest.mark.learning
+@pytest.mark.timeout(1600)
+@pytest.mark.parametrize(("env_id", "minutes"), [("CartPole-v1", 5), ("LunarLander-v3", 25)])
+def test_it_solves(env_id, minutes, tmp_path, cli):
+    code, out, _ = cli("train", "--env", env_id, "--run-dir", tmp_path / "run")
+    assert code == 0
+    assert "solved" in out
+    spent = float(rows(tmp_path / "run" / "intervals.csv")[-1]["minutes"])
+    assert spent < minutes
+
+
+@pytest.mark.learning
+@pytest.mark.timeout(3600)
+def test_it_learns_breakout_from_pixels(tmp_path, cli):
+    """Half an hour; random play earns between one and two points."""
+    run_dir, path = tmp_path / "run", tmp_path / "e.json"
+    assert cli("train", "--env", "ALE/Breakout-v5", "--run-dir", run_dir)[0] == 0
+    arguments = ("--games", 30, "--against-random", "--json", path)
+    assert cli("evaluate", "--model", run_dir / "best.h5", *arguments)[0] == 0
+    result = json.loads(path.read_text())
+    assert result["confidence"][0] > 2 * result["random"]["confidence"][1]
