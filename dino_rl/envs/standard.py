@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+import cv2
 import gymnasium
 import numpy as np
 from gymnasium import spaces, wrappers
@@ -104,20 +105,25 @@ def _make_one(settings: EnvSettings, render_mode: str | None, training: bool) ->
     spec = spec_of(settings.id)
     is_atari = spec.entry_point == ATARI
     env = _open(spec, render_mode=render_mode, **({"frameskip": 1} if is_atari else {}))
-    if not _is_image(env.observation_space):
-        if env.observation_space.dtype == np.float32:
+    shown = env.observation_space
+    assert isinstance(shown, spaces.Box), "else it would have been refused"
+    if not _is_image(shown):
+        if shown.dtype == np.float32:
             return env
-        return wrappers.DtypeObservation(env, np.float32)
+        low, high = shown.low.astype(np.float32), shown.high.astype(np.float32)
+        return wrappers.TransformObservation(env, np.float32, spaces.Box(low, high))
     if settings.stack_stride != 1:
         env.close()
         raise DinoError(
             f"stack_stride is {settings.stack_stride}: images of {settings.id} are stacked with 1."
         )
+    # Pictures are small: threads cost more than they save, most of all on a busy machine.
+    cv2.setNumThreads(1)
     size = settings.picture_size
     if is_atari:  # four frames a step, the brighter of the last two, up to 30 idle frames at the start
         env = wrappers.AtariPreprocessing(env, screen_size=size)
     else:
-        height, width, colours = env.observation_space.shape  # type: ignore[misc]
+        height, width, colours = shown.shape
         if colours == 3:
             env = wrappers.GrayscaleObservation(env)
         else:
