@@ -23,6 +23,7 @@ class GameSettings:
     constant_speed: bool = False  # no acceleration
     birds: bool = True
     clear_time_ms: float = 3000.0  # time without obstacles at the start
+    max_gap: float = 1.5  # the widest gap between two obstacles, in units of the narrowest
     dino_x: int = 24  # where the intro leaves the dino: 24 at 60 Hz, 0 at 120 Hz
     frame_jitter_ms: float = 0.0  # each frame lasts 1000/60 ms plus or minus up to this
     action_delay: tuple[float, ...] = (1.0,)  # probability that an action comes 0, 1, 2... frames late
@@ -44,6 +45,7 @@ class GameVariation:
     start_speed: tuple[float, float] = (6.0, 6.0)
     random_start_share: float = 0.0  # share of games that start at a speed drawn from `start_speed`
     full_speed_share: float = 0.0  # share of games that start at the top of `start_speed`
+    tight_gaps_share: float = 0.0  # share of games with a `max_gap` drawn between 1 and the base's
     # Share of games that keep the base's speed. At exactly 6 an obstacle moves by 5 or 6 pixels a frame, as
     # rounding falls: a rhythm that no other speed has.
     constant_speed_share: float = 0.0
@@ -68,6 +70,8 @@ class GameVariation:
                 changes["start_speed"] = float(rng.uniform(*self.start_speed))
             case 2:
                 changes["constant_speed"] = True
+        if rng.random() < self.tight_gaps_share:
+            changes["max_gap"] = float(rng.uniform(1.0, self.base.max_gap))
         if self.delay_concentrations:
             weights = rng.dirichlet(self.delay_concentrations)
             changes["action_delay"] = tuple(float(weight) for weight in weights)
@@ -153,6 +157,7 @@ class EnvSettings:
         random_start_share=0.45,
         full_speed_share=0.3,
         constant_speed_share=0.1,
+        tight_gaps_share=0.5,
         dino_x=(0, 50),
         # Small numbers: mostly one delay in a game, now and then another, as live play has it.
         delay_concentrations=(0.6, 0.25, 0.05),

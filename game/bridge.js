@@ -83,8 +83,8 @@
     soon: (callback) => setTimeout(callback, 5),
   };
 
-  // settings: start_speed, constant_speed, birds, clear_time_ms, dino_x, frame_jitter_ms, action_delay
-  // (probabilities of 0, 1, 2... frames). See dino_rl/settings.py.
+  // settings: start_speed, constant_speed, birds, clear_time_ms, max_gap, dino_x, frame_jitter_ms,
+  // action_delay (probabilities of 0, 1, 2... frames). See dino_rl/settings.py.
   function reset(seed, settings) {
     const r = runner();
     pristine.restore();
@@ -99,6 +99,7 @@
     };
     const config = r.config;
     config.clearTime = settings.clear_time_ms;
+    setMaxGapCoefficient(settings.max_gap);
     if (settings.constant_speed) config.acceleration = 0;
     if (!settings.birds) {
       r.horizon.obstacleTypes.find((type) => type.type === "pterodactyl").minSpeed = Infinity;
@@ -217,6 +218,7 @@
       const absent = names.filter((name) => !object || !(name in object));
       lacks.push(...absent.map((name) => (part ? `${part}.${name}` : name)));
     }
+    if (typeof setMaxGapCoefficient === "undefined") lacks.push("setMaxGapCoefficient");
     const { width, height } = runner().canvas;
     if (String([width, height]) !== String(CANVAS)) lacks.push(`a canvas of ${CANVAS} (it is ${[width, height]})`);
     return lacks;

@@ -83,6 +83,7 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
         random_start_share=0.5,
         full_speed_share=0.2,
         constant_speed_share=0.1,
+        tight_gaps_share=0.4,
         dino_x=(0, 50),
         delay_concentrations=(0.3, 0.3, 0.3),
     )
@@ -104,6 +105,9 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
     np.testing.assert_allclose(delays.mean(axis=0), 1 / 3, atol=0.03)
     assert (delays.max(axis=1) > 0.9).mean() > 0.3  # mostly one delay in a game
     assert {game.clear_time_ms for game in games} == {300.0}
+    gaps = np.array([game.max_gap for game in games])
+    assert 0.35 < (gaps < 1.5).mean() < 0.45
+    assert 1.0 <= gaps.min() < 1.02
 
 
 def test_no_variation_draws_the_base():
