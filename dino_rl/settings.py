@@ -106,7 +106,8 @@ class DQNSettings:
     epsilon_knee: float = 0.008  # reached at `epsilon_knee_at`, then linearly on to the end
     epsilon_knee_at: float = 0.1
     epsilon_play: float = 0.0  # share of random actions of the finished agent; some games have dead ends
-    random_action_weights: tuple[float, ...] = (0.85, 0.10, 0.05)  # nothing, jump, duck; none: all alike
+    random_action_weights: tuple[float, ...] = (0.7, 0.15, 0.15)  # nothing, jump, duck; none: all alike
+    random_action_exponent: float | None = 2.0  # of how long they last, see `Explorer`; none: one step
     reward_limit: float | None = None  # rewards are learned as if they lay within plus or minus this
     updates_per_call: int = 1  # of TensorFlow; small networks cost less than the call
 
@@ -209,6 +210,7 @@ _VECTORS = RunSettings(
         epsilon_knee_at=0.05,
         epsilon_end=0.01,
         random_action_weights=(),
+        random_action_exponent=None,
         updates_per_call=8,
     ),
     steps=1_000_000,
@@ -230,6 +232,7 @@ _IMAGES = RunSettings(
         epsilon_end=0.01,
         epsilon_play=0.01,
         random_action_weights=(),
+        random_action_exponent=None,
         reward_limit=1.0,
     ),
     minutes=30.0,
@@ -280,6 +283,7 @@ PRESETS: dict[str, RunSettings] = {
             epsilon_knee_at=1.0,
             epsilon_end=1e-4,
             random_action_weights=(0.5, 0.5),
+            random_action_exponent=None,
         ),
     ),
     "cartpole": replace(

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from dino_rl.agents.dqn import DQN
+from dino_rl.agents.learner import Explorer
 from dino_rl.agents.replay import Batch
 from dino_rl.settings import DQNSettings
 
@@ -154,6 +155,33 @@ def test_each_lane_tosses_its_own_coin():
     together = (other[0] & other[1]).mean()
     # One coin for both would give at least twice as much.
     assert together == pytest.approx(expected**2, abs=0.03)
+
+
+@pytest.mark.parametrize("exponent", [2.0, None])
+@pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
+def test_random_actions_last_and_are_as_many_as_asked_for(exponent, share):
+    explorer = Explorer(50, exponent, np.array([0.0, 0.5, 0.5]), np.random.default_rng(1))
+    values = np.tile([1.0, 0.0, 0.0], (50, 1))  # the greedy action is none of the random ones
+    epsilon = np.where(np.arange(50) < 40, share, 0.0)
+    actions = np.array([explorer.choose(values, epsilon) for _ in range(4000)])  # [T, N]
+    assert (actions[:, 40:] == 0).all()
+    random = actions[:, :40] > 0
+    assert random.mean() == pytest.approx(share, rel=0.1)
+    if share == 0.02:
+        starts = random[1:] & ~random[:-1]
+        length = random[1:].sum() / starts.sum()
+        assert length == pytest.approx(2.0 if exponent else 1.0, rel=0.1)
+        lengths = np.diff(np.flatnonzero(np.diff(random[:, 0].astype(int))))[::2]
+        assert lengths.max() >= 5 if exponent else lengths.max() <= 3
+
+
+def test_a_random_action_ends_where_all_begins_anew():
+    explorer = Explorer(4, 1.01, np.array([0.0, 1.0]), np.random.default_rng(1))
+    values = np.tile([1.0, 0.0], (4, 1))
+    while not (explorer.choose(values, np.ones(4)) == 1).all():
+        pass
+    explorer.stop()
+    assert (explorer.choose(values, np.zeros(4)) == 0).all()
 
 
 def test_two_action_agents_never_duck():

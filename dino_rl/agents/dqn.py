@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dino_rl.agents.learner import Step, epsilon_greedy, mean
+from dino_rl.agents.learner import Explorer, Step, epsilon_greedy, mean
 from dino_rl.agents.networks import build_q_network
 from dino_rl.agents.replay import Batch, Replay
 from dino_rl.errors import DinoError
@@ -64,7 +64,7 @@ class DQN:
                     f"{len(settings.random_action_weights)}: use another preset."
                 )
             weights = np.asarray(settings.random_action_weights[:num_actions])
-        self._random_action_weights = weights / weights.sum()
+        self.random_action_weights = weights / weights.sum()
 
     def restore_optimizer(self, saved: keras.Optimizer):
         """Take over the state of an optimizer loaded from a checkpoint."""
@@ -91,7 +91,7 @@ class DQN:
             actions int64 [B], and the Q-values float32 [B, A] that the greedy ones came from.
         """
         values = self.q_values(observation)
-        return epsilon_greedy(values, epsilon, self._rng, self._random_action_weights), values
+        return epsilon_greedy(values, epsilon, self._rng, self.random_action_weights), values
 
     def _compute_values(self, observation):
         return self.acting_network(observation, training=False)
@@ -190,6 +190,9 @@ class DQNLearner:
         )
         self.networks = {"q_network": self.agent.q_network, "target_network": self.agent.target_network}
         self._explores = np.arange(num_envs) < num_envs - settings.env.greedy_envs
+        self._explorer = Explorer(
+            num_envs, settings.dqn.random_action_exponent, self.agent.random_action_weights, self._rng
+        )
         self._epsilon = 0.0
         self._debt = 0.0  # transitions that are due to be learned from
         self._losses: list[float] = []
@@ -208,7 +211,8 @@ class DQNLearner:
 
     def act(self, observation: np.ndarray, progress: float) -> tuple[np.ndarray, np.ndarray]:
         self._epsilon = self._settings.epsilon(progress)
-        actions, values = self.agent.act(observation, np.where(self._explores, self._epsilon, 0.0))
+        values = self.agent.q_values(observation)
+        actions = self._explorer.choose(values, np.where(self._explores, self._epsilon, 0.0))
         self._best_values = values.max(axis=1)
         return actions, values
 
@@ -248,6 +252,7 @@ class DQNLearner:
             self._qs += qs.tolist()
 
     def break_off(self):
+        self._explorer.stop()
         self.replay.break_off()
 
     def interval_numbers(self, progress: float) -> dict[str, float]:

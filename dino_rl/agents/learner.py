@@ -133,6 +133,54 @@ def epsilon_greedy(
     return actions
 
 
+class Explorer:
+    """Epsilon-greedy whose random actions last: temporally extended epsilon-greedy (Dabney et al. 2020,
+    https://arxiv.org/abs/2006.01782). A single step of a key among many greedy ones changes little; what
+    only a longer press finds out would never be met.
+
+    How many steps a random action lasts follows a zeta distribution, cut at `LONGEST`; it begins so rarely
+    that epsilon stays the share of steps with a random action.
+
+    Args:
+        num_envs: N, environments that step together.
+        exponent: of the zeta distribution, above 1; None: every random action lasts one step.
+        weights: probabilities of the random actions; None: all alike.
+        rng: tosses the coins.
+    """
+
+    LONGEST = 16
+
+    def __init__(
+        self, num_envs: int, exponent: float | None, weights: np.ndarray | None, rng: np.random.Generator
+    ):
+        self._rng = rng
+        self._weights = weights
+        lengths = np.arange(1, self.LONGEST + 1)
+        shares = lengths == 1 if exponent is None else lengths**-exponent
+        self._length_shares = shares / shares.sum()
+        self._mean_length = float(lengths @ self._length_shares)
+        self._held = np.zeros(num_envs, int)  # the random action of each environment
+        self._left = np.zeros(num_envs, int)  # ... and the steps that it still lasts
+
+    def choose(self, values: np.ndarray, epsilon: np.ndarray) -> np.ndarray:
+        """Actions, int64 [N], from their values [N, A]; epsilon [N] is the share of random steps."""
+        # From greedy play, the share of random steps is mean * start / (1 - start + mean * start).
+        start = epsilon / (epsilon + self._mean_length * (1 - epsilon))
+        count = len(values)
+        begins = (self._left == 0) & (self._rng.random(count) < start)
+        actions = self._rng.choice(values.shape[1], size=count, p=self._weights)
+        lengths = 1 + self._rng.choice(self.LONGEST, size=count, p=self._length_shares)
+        self._held = np.where(begins, actions, self._held)
+        self._left = np.where(begins, lengths, self._left)
+        random = self._left > 0
+        self._left -= random
+        return np.where(random, self._held, values.argmax(axis=1))
+
+    def stop(self):
+        """All random actions end here: what follows is new."""
+        self._left[:] = 0
+
+
 def mean(values: Collection[float]) -> float:
     """NaN where there are none."""
     return float(np.mean(list(values))) if values else float("nan")

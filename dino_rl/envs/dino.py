@@ -299,7 +299,7 @@ class DinoEnv(gymnasium.Env):
         return info
 
     def render(self) -> np.ndarray | list[np.ndarray] | None:  # type: ignore[override]
-        """The game's canvas, uint8 [150, W, 3]; for "rgb_array_list" that of each frame since the last call."""
+        """The canvas, uint8 [150, W, 3]; for "rgb_array_list" that of each frame since the last call."""
         if self.render_mode == "rgb_array_list":
             film, self._film = self._film, []
             return film
