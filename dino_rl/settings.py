@@ -109,7 +109,7 @@ class DQNSettings:
     random_action_weights: tuple[float, ...] = (0.7, 0.15, 0.15)  # nothing, jump, duck; none: all alike
     random_action_exponent: float | None = 2.0  # of how long they last, see `Explorer`; none: one step
     reward_limit: float | None = None  # rewards are learned as if they lay within plus or minus this
-    updates_per_call: int = 1  # of TensorFlow; small networks cost less than the call
+    updates_per_call: int = 1  # of TensorFlow; dense networks cost less than the call, others much more
 
     def epsilon(self, progress: float) -> float:
         """Share of random actions at this point of the run."""
