@@ -10,9 +10,11 @@ import pytest
 from conftest import browser_processes, film_facts
 from gymnasium.vector import AutoresetMode
 
-from dino_rl.evaluate import Game, play_games
+from dino_rl.evaluate import Game, play_games, play_side_by_side
 from dino_rl.results.replays import Replay
-from dino_rl.settings import GameSettings
+from dino_rl.settings import EnvSettings, GameSettings
+
+INTERVAL = EnvSettings().decision_interval_frames  # of the untrained model
 
 
 class Numbers(gymnasium.vector.VectorEnv):
@@ -81,6 +83,32 @@ def test_each_seed_is_played_once(lanes, seeds):
     assert set(seeds) <= set(env.started)
 
 
+@pytest.mark.parametrize("lanes", [(3,), (2, 2), (1, 4, 2)])
+@pytest.mark.parametrize("seeds", [range(10), [31, 7]])
+def test_environments_side_by_side_play_the_same_games(lanes, seeds):
+    ended = []
+    evaluation = play_side_by_side([Numbers(n) for n in lanes], by_seed, seeds, ended.append)
+    assert evaluation.games == [expected_game(seed) for seed in sorted(seeds)]
+    assert sorted(game.seed for game in ended) == sorted(seeds)
+
+
+def test_an_error_beside_others_ends_them_all():
+    class Numb(Exception):
+        pass
+
+    class Fragile(Numbers):
+        def step(self, actions):
+            if (self.seeds == 1).any():
+                raise Numb
+            return super().step(actions)
+
+    class Endless(Numbers):
+        length = staticmethod(lambda seed: 10**9)
+
+    with pytest.raises(Numb):
+        play_side_by_side([Endless(1), Fragile(1)], by_seed, range(4))
+
+
 def test_lanes_without_a_seed_count_for_nothing():
     env = Numbers(5)
     evaluation = play_games(env, by_seed, [3, 8])
@@ -144,7 +172,7 @@ def test_evaluate_writes_what_it_promises(evaluated):
     assert result["seeds"] == [7, 8, 9, 10]
     assert result["seed"] == 7
     assert result["clock"] == "lockstep"
-    assert result["decision_interval_frames"] == 4
+    assert result["decision_interval_frames"] == INTERVAL
     assert result["browser"].startswith("chrome")
     assert all(20 <= score <= 63 for score in result["scores"])
     assert result["capped"] == sum(score >= 60 for score in result["scores"])
@@ -176,7 +204,7 @@ def test_a_kept_game_happens_again(evaluated, cli, tmp_path):
     code, out, _ = cli("replay", paths[-1], "--headless", "--fast", "--record", film)
     assert code == 0
     assert f"Score {kept.score}, as recorded" in out
-    assert film_facts(film)[0] == pytest.approx(4 * len(kept.actions), abs=4)
+    assert film_facts(film)[0] == pytest.approx(INTERVAL * len(kept.actions), abs=INTERVAL)
     wrong = json.loads(paths[-1].read_text())
     wrong["score"] += 1
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))

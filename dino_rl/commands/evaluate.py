@@ -9,7 +9,7 @@ import numpy as np
 from dino_rl.commands import dino_only
 from dino_rl.envs.catalog import interface, make_evaluation_env, make_single_env
 from dino_rl.errors import DinoError
-from dino_rl.evaluate import Evaluation, Game, play_games, random_policy
+from dino_rl.evaluate import Evaluation, Game, play_side_by_side, random_policy
 from dino_rl.results.deaths import count, deaths
 from dino_rl.results.model import Model
 from dino_rl.results.output import check_writable, write_text
@@ -49,19 +49,21 @@ def evaluate(options: argparse.Namespace) -> int:
         save_replays=None,
     )
     game = GameSettings(constant_speed=options.constant_speed)
-    env = _make_env(options, model, game)
+    envs = _make_envs(options, model, game)
     try:
-        made_for = interface(env, model.env)
+        made_for = interface(envs[0], model.env)
         model.check(made_for.observation_shape, len(made_for.actions))
-        model.warm_up(env.num_envs)
-        evaluation = _play(options, env, model.act, "seed")
+        for env in envs:
+            model.warm_up(env.num_envs)
+        evaluation = _play(options, envs, model.act, "seed")
         chance = None
         if options.against_random:
             chance = _play(
-                options, env, random_policy(len(made_for.actions), options.seed), "random play, seed"
+                options, envs, random_policy(len(made_for.actions), options.seed), "random play, seed"
             )
     finally:
-        env.close()
+        for env in envs:
+            env.close()
     result = {
         **evaluation.summary(),
         "seed": options.seed,
@@ -94,17 +96,33 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _make_env(options: argparse.Namespace, model: Model, game: GameSettings) -> gymnasium.vector.VectorEnv:
+def _make_envs(
+    options: argparse.Namespace, model: Model, game: GameSettings
+) -> list[gymnasium.vector.VectorEnv]:
+    """One, or for lock-step games of the Dino two with half of the games each: two browsers, which take turns
+    with the network."""
     if options.clock != "live":
-        return make_evaluation_env(model.env, min(options.num_envs, options.games), options.max_score, game)
+        lanes = min(options.num_envs, options.games)
+        shares = (lanes - lanes // 2, lanes // 2) if model.env.id == DINO_ID else (lanes,)
+        envs: list[gymnasium.vector.VectorEnv] = []
+        try:
+            for share in filter(None, shares):
+                envs.append(make_evaluation_env(model.env, share, options.max_score, game))
+        except BaseException:
+            for env in envs:
+                env.close()
+            raise
+        return envs
     if options.constant_speed:
         raise DinoError(
             "A live game keeps its own speed: leave out --constant-speed, or use --clock lockstep."
         )
-    return make_single_env(model.env, "live", options.url, options.max_score)
+    return [make_single_env(model.env, "live", options.url, options.max_score)]
 
 
-def _play(options: argparse.Namespace, env: gymnasium.vector.VectorEnv, policy, what: str) -> Evaluation:
+def _play(
+    options: argparse.Namespace, envs: list[gymnasium.vector.VectorEnv], policy, what: str
+) -> Evaluation:
     """One game for each seed, each shown as it ends."""
     with progress_bar() as bar:
         task = bar.add_task("playing", total=options.games)
@@ -114,7 +132,8 @@ def _play(options: argparse.Namespace, env: gymnasium.vector.VectorEnv, policy, 
             cap = " (cap)" if played.capped else ""
             console.print(f"{what} {played.seed}: {number(played.score)}{cap}")
 
-        return play_games(env, policy, range(options.seed, options.seed + options.games), on_game=show)
+        seeds = range(options.seed, options.seed + options.games)
+        return play_side_by_side(envs, policy, seeds, on_game=show)
 
 
 def _keep(
