@@ -299,7 +299,7 @@ PRESETS: dict[str, RunSettings] = {
     "lunarlander": replace(
         _VECTORS,
         env=replace(_VECTORS.env, id="LunarLander-v3"),
-        dqn=replace(_VECTORS.dqn, discount=0.995),
+        dqn=replace(_VECTORS.dqn, discount=0.995, n_step=3, epsilon_knee_at=0.1),
         stop_return=200.0,
     ),
     "breakout": replace(_IMAGES, env=replace(_IMAGES.env, id="ALE/Breakout-v5")),
