@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dino_rl.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, DinoError
-from dino_rl.settings import ALGORITHMS, DINO_ID, PRESETS
+from dino_rl.settings import ALGORITHMS, DINO_ID, FILM_SECONDS, PRESETS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -142,11 +142,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     record.add_argument("--seed", type=_seed, default=0, metavar="S", help="seeds S, S+1, ... (default: 0)")
     record.add_argument(
-        "--max-score",
-        type=_count,
-        metavar="M",
-        help="the Dino's: end a game here (default: 1000, which takes about 80 seconds)",
+        "--seconds",
+        type=_number(float, 0.1, "a number of seconds above 0"),
+        default=FILM_SECONDS,
+        metavar="S",
+        help="end a game after S seconds of film (default: %(default)s)",
     )
+    record.add_argument("--max-score", type=_count, metavar="M", help="the Dino's: end a game here")
     record.add_argument(
         "--overlay", action="store_true", help="show what the network sees and thinks, beside the game"
     )

@@ -8,8 +8,11 @@ notebook.show_video(run_dir / "videos" / "before.mp4", run_dir / "videos" / "aft
 
 import base64
 import io
+import os
 import time
 from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings are nobody's news
 
 import matplotlib.pyplot as plt
 from IPython.display import HTML, Image, display
@@ -21,7 +24,7 @@ from dino_rl.results.plots import BACKGROUNDS, draw_run
 from dino_rl.results.runs import Run
 from dino_rl.train import Trainer
 
-DPI = 65  # a notebook keeps every picture inside itself
+DPI = 72  # a notebook keeps every picture inside itself
 LIVE_PANELS = 2
 
 

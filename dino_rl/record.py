@@ -13,6 +13,7 @@ from dino_rl.results.model import Model
 from dino_rl.results.overlay import Player, Thoughts, with_thoughts
 from dino_rl.results.runs import videos_of
 from dino_rl.results.video import VideoWriter, check_film, enlarge
+from dino_rl.settings import FILM_SECONDS
 
 # Observations [N, ...] -> actions [N], and the values [N, A] that they were chosen by, if any.
 Thinking = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
@@ -26,6 +27,7 @@ class Filmed(gymnasium.vector.VectorWrapper):
         env: one game as a vector environment, with render mode "rgb_array_list".
         path: the film, an .mp4 file; it is whole after `close_film`.
         player: whose thoughts are drawn beside the game; None draws none.
+        max_s: a game that goes on for longer on the film is cut off (truncated).
 
     Raises:
         DinoError: the film cannot be written.
@@ -34,9 +36,16 @@ class Filmed(gymnasium.vector.VectorWrapper):
         values: float [A]; what the player thinks of each action. Set it before a step, for the overlay.
     """
 
-    def __init__(self, env: gymnasium.vector.VectorEnv, path: Path, player: Player | None = None):
+    def __init__(
+        self,
+        env: gymnasium.vector.VectorEnv,
+        path: Path,
+        player: Player | None = None,
+        max_s: float | None = None,
+    ):
         super().__init__(env)
         self._fps = env.metadata["render_fps"]
+        self._frames_left = self._max_frames = np.inf if max_s is None else max_s * self._fps
         self._film = VideoWriter(path, self._fps)
         self._player = player
         self.values: np.ndarray | None = None
@@ -47,6 +56,7 @@ class Filmed(gymnasium.vector.VectorWrapper):
     def reset(self, **options: Any):
         observations, infos = self.env.reset(**options)
         self._return = 0.0
+        self._frames_left = self._max_frames
         self._see(observations, infos)
         return observations, infos
 
@@ -55,6 +65,8 @@ class Filmed(gymnasium.vector.VectorWrapper):
         # What was thought stands beside what came of it. The first step of a game has its start, too.
         canvases = [enlarge(canvas) for canvas in self.env.render()[0]]  # type: ignore[index]
         self._add(canvases, int(actions[0]))
+        self._frames_left -= len(canvases)
+        truncated = truncated | (self._frames_left <= 0)
         self._return += float(rewards[0])
         self._see(observations, infos)
         if terminated[0] or truncated[0]:
@@ -87,17 +99,18 @@ def record_games(
     seeds: Iterable[int],
     path: Path,
     player: Player | None = None,
+    max_s: float | None = None,
     on_game: Callable[[Game], None] = lambda game: None,
 ) -> Evaluation:
     """Film one game for each seed. The film is whole also if the games are interrupted.
 
     Args:
-        env, path, player: see `Filmed`.
+        env, path, player, max_s: see `Filmed`.
         think: observations [1, ...] to actions [1] and values [1, A], or None for them.
         seeds: one for each game.
         on_game: told of each game as it ends.
     """
-    film = Filmed(env, path, player)
+    film = Filmed(env, path, player, max_s)
 
     def policy(observations: np.ndarray) -> np.ndarray:
         actions, values = think(observations)
@@ -116,6 +129,7 @@ def record_model(
     seeds: Sequence[int] = (0,),
     before: bool = False,
     overlay: bool = False,
+    max_s: float | None = FILM_SECONDS,
     max_score: int | None = None,
     on_film: Callable[[str, Path, Evaluation], None] = lambda title, path, evaluation: None,
 ) -> list[Path]:
@@ -127,6 +141,7 @@ def record_model(
         seeds: one for each game.
         before: film random play of the same seeds, too, as before.mp4 beside `path`.
         overlay: draw what the player makes of it beside the game.
+        max_s: end a game after so many seconds of film.
         max_score: of the Dino: end a game here.
         on_film: told of each film: who plays, where, and how it went.
 
@@ -146,7 +161,7 @@ def record_model(
             films.insert(0, (path.with_name("before.mp4"), "random play", lambda seen: (chance(seen), None)))
         for film, title, think in films:
             player = Player(title, made_for.actions, model.values_are) if overlay else None
-            on_film(title, film, record_games(env, think, seeds, film, player))
+            on_film(title, film, record_games(env, think, seeds, film, player, max_s))
     finally:
         env.close()
     return [film for film, _, _ in films]

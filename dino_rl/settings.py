@@ -13,6 +13,7 @@ ALGORITHMS = ("dqn", "cem")
 # Game seeds given by a caller lie below this, those that an environment draws by itself lie above: a game of
 # an evaluation (explicit seeds) is never met in training (drawn seeds).
 DRAWN_SEEDS_FROM = 2**31
+FILM_SECONDS = 90.0  # of a game on a film: good players go on for long
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The environments keep Gymnasium's contract, and their options do what they say."""
 
+import itertools
+
 import gymnasium
 import numpy as np
 import pytest
@@ -434,6 +436,23 @@ def test_render_returns_the_canvas(make_vector, make_single):
     observation, _ = one.reset(seed=0)
     assert np.abs(to_picture(one.render()).astype(int) - observation[..., -1]).max() <= 1
     assert make_single().render() is None
+
+
+def test_every_frame_can_be_had(make_single):
+    env = make_single(render_mode="rgb_array_list", game=NEVER, decision_interval_frames=3)
+    assert env.metadata["render_fps"] == 60
+    env.reset(seed=0)
+    (start,) = env.render()
+    assert env.render() == []
+    env.step(0)
+    env.step(0)
+    frames = [start, *env.render()]
+    assert len(frames) == 7
+    moved = [(before != after).any() for before, after in itertools.pairwise(frames)]
+    assert all(moved)
+    env.step(0)
+    env.reset(seed=1)
+    assert len(env.render()) == 1  # a game's frames, not those of the one before
 
 
 def test_a_live_environment_plays(no_new_browsers):

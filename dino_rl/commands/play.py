@@ -64,7 +64,9 @@ def play(options: argparse.Namespace) -> int:
         with show.view if show else nullcontext():
             if options.record:
                 player = Player("the trained player", made_for.actions, model.values_are)
-                record_games(env, think, seeds, options.record, player if options.overlay else None, _tell)
+                record_games(
+                    env, think, seeds, options.record, player if options.overlay else None, None, _tell
+                )
             else:
                 play_games(env, lambda observations: think(observations)[0], seeds, _tell)
     except BrowserError:

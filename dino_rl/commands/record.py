@@ -10,17 +10,24 @@ from dino_rl.record import record_model
 from dino_rl.results.model import Model
 from dino_rl.terminal import console, number
 
-MAX_SCORE = 1_000  # 80 seconds of the Dino
-
 
 def record(options: argparse.Namespace) -> int:
     """Run the command."""
     if options.out and options.before_after:
         raise DinoError("--before-after makes two films, before.mp4 and after.mp4: leave out --out.")
     model = Model(options.model)
-    dino_only.fill_in(options, model.env.id, max_score=MAX_SCORE)
+    dino_only.fill_in(options, model.env.id, max_score=None)
     seeds = range(options.seed, options.seed + options.games)
-    record_model(model, options.out, seeds, options.before_after, options.overlay, options.max_score, _tell)
+    record_model(
+        model,
+        options.out,
+        seeds,
+        options.before_after,
+        options.overlay,
+        options.seconds,
+        options.max_score,
+        _tell,
+    )
     return 0
 
 

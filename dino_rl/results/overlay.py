@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 MARGIN = 16
 EYE = 160  # side of the network's picture on the screen
 TITLE_HEIGHT, SCORE_HEIGHT, ROW_HEIGHT, CAPTION_HEIGHT = 24, 44, 28, 22
-NAME_WIDTH, VALUE_WIDTH, BAR_WIDTH = 104, 84, 420
+NAME_WIDTH, VALUE_WIDTH, BAR_WIDTH = 118, 84, 420
 SIDE_WIDTH = 400  # of a panel that stands beside a tall picture
 
 Q_VALUES, PROBABILITIES = "Q-values", "probabilities"
@@ -111,7 +111,8 @@ def _draw_actions(
         bar = (start, y + 4, start + 3 + (end - start - 3) * float(shares[i]), y + 18)
         draw.rectangle(bar, fill=CHOSEN if chosen else OTHER)
         if thoughts.values is not None:
-            draw.text((end + 12, y), f"{thoughts.values[i]:.3f}", fill=TEXT, font=_font(18))
+            value = round(float(thoughts.values[i]), 3) + 0.0  # no minus before a zero
+            draw.text((end + 12, y), f"{value:.3f}", fill=TEXT, font=_font(18))
 
 
 @lru_cache

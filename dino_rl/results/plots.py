@@ -199,8 +199,8 @@ def _iterations(axis: Axes, run: Run):
     for i, (name, label) in enumerate({"mean": "mean", "threshold": "threshold of the elites"}.items()):
         axis.plot(iterations["iteration"], iterations[name], "o-", color=f"C{i}", markersize=3, label=label)
     axis.set(title="Iterations", xlabel="iteration", ylabel="return of a session")
-    axis.set_xlim(auto=True)
     axis.autoscale(axis="x")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _scale(axis, iterations["mean"])
     axis.legend()
 
