@@ -3,20 +3,20 @@
 import time
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # no screen needed
-
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from dino_rl.results.plots import save_on_both
 from dino_rl.results.runlog import read_table
 
-DRAW_EVERY_S = 5.0  # a chart takes longer than a short iteration
+DRAW_EVERY_S = 10.0  # a chart takes longer than a short iteration
 
 
 class IterationChart:
-    """`iterations.png` in a run's directory: mean return and threshold of all iterations, from
-    `iterations.csv`, and how the returns of the last one spread. None is drawn before the first iteration."""
+    """`iterations-light.png` and `iterations-dark.png` in a run's directory: mean return and threshold of all
+    iterations in `iterations.csv`, and how the returns of the last one spread. None before the first.
+    """
 
     def __init__(self, run_dir: Path):
         self._run_dir = run_dir
@@ -31,38 +31,36 @@ class IterationChart:
 
     def close(self):
         """Draw what has not been drawn yet."""
-        if self._newest:
-            figure = draw(read_table(self._run_dir / "iterations.csv"), self._newest)
-            figure.savefig(self._run_dir / "iterations.png", dpi=110)
-            plt.close(figure)
+        newest = self._newest
+        if newest:
+            table = read_table(self._run_dir / "iterations.csv")
+            save_on_both(lambda: draw(table, newest), self._run_dir, "iterations")
             self._newest, self._drawn_at = None, time.monotonic()
 
 
-def draw(table: dict[str, list[float]], newest: dict) -> plt.Figure:
+def draw(table: dict[str, list[float]], newest: dict) -> Figure:
     """Progress on the left, the newest iteration's returns on the right.
 
     Args:
         table: the columns of `iterations.csv`.
         newest: the last milestone of `agents.cem.CEM`.
     """
-    figure, (progress, spread) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    progress.plot(table["iteration"], table["mean"], color="C0", linewidth=2, label="mean return")
-    progress.plot(
-        table["iteration"], table["threshold"], color="C1", linewidth=2, label="threshold of the elites"
-    )
-    progress.set(title="Progress", xlabel="iteration", ylabel="return of a session")
-    progress.legend()
-    spread.hist(newest["returns"], bins=25, color="C0", alpha=0.8)
-    spread.axvline(
-        newest["mean"], color="C0", linestyle="--", linewidth=2, label=f"mean {newest['mean']:.1f}"
-    )
-    spread.axvline(newest["threshold"], color="C1", linewidth=2, label=f"threshold {newest['threshold']:.1f}")
-    spread.set(
-        title=f"Iteration {newest['iteration']}, {newest['sessions']} sessions",
-        xlabel="return of a session",
-        ylabel="sessions",
-    )
-    spread.legend()
+    figure, (progress, spread) = plt.subplots(1, 2, figsize=(11, 4.2))
+    for name, label, colour in (("mean", "mean", "C0"), ("threshold", "threshold of the elites", "C1")):
+        progress.plot(table["iteration"], table[name], "o-", markersize=3, color=colour, label=label)
+        style = "--" if name == "mean" else "-"
+        value = newest[name]
+        spread.axvline(value, color=colour, linestyle=style, linewidth=2, label=f"{label}: {value:.1f}")
+    progress.set(title="Progress", xlabel="iteration", ylabel="return of a session", ylim=_from_zero(table))
+    progress.xaxis.set_major_locator(MaxNLocator(integer=True))
+    spread.hist(newest["returns"], bins=25, color="C0", alpha=0.45)
+    title = f"Iteration {newest['iteration']}: {newest['sessions']} sessions"
+    spread.set(title=title, xlabel="return of a session", ylabel="number of sessions")
+    spread.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (progress, spread):
-        axis.grid(alpha=0.25)
+        axis.legend()
     return figure
+
+
+def _from_zero(table: dict[str, list[float]]) -> tuple[float | None, None]:
+    return (0.0 if min(table["mean"]) >= 0 else None), None
