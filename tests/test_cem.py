@@ -194,7 +194,7 @@ def test_the_command_shows_each_iteration(cli, tmp_path, monkeypatch):
     assert "iteration   1" in out
     assert "threshold" in out
     assert "solved" in out
-    for name in ("iterations.png", "curves-light.png", "checkpoint/policy.keras"):
+    for name in ("iterations-light.png", "iterations-dark.png", "curves-dark.png", "checkpoint/policy.keras"):
         assert (tmp_path / "run" / name).exists()
 
 
