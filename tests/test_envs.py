@@ -438,7 +438,8 @@ def test_render_returns_the_canvas(make_vector, make_single):
     assert make_single().render() is None
 
 
-def test_every_frame_can_be_had(make_single):
+def test_every_frame_can_be_had(make_single, game, monkeypatch):
+    monkeypatch.setattr(game, "filming", True)  # what is borrowed is not changed by who borrows it
     env = make_single(render_mode="rgb_array_list", game=NEVER, decision_interval_frames=3)
     assert env.metadata["render_fps"] == 60
     env.reset(seed=0)

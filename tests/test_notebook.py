@@ -39,7 +39,7 @@ from dino_rl import notebook
 from dino_rl.envs.catalog import default_settings
 from dino_rl.train import Trainer
 settings = default_settings("CartPole-v1", "cem")
-settings = replace(settings, steps=1_500, minutes=None, validation_games=2,
+settings = replace(settings, steps=800, minutes=None, validation_games=2,
                    cem=replace(settings.cem, sessions=20), env=replace(settings.env, num_envs=4))
 run = notebook.watch(Trainer(settings, Path("run")), every_s=0.0)
 """

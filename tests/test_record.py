@@ -224,7 +224,7 @@ def untrained_model(path, env_id: str):
 
 @pytest.mark.parametrize(
     ("env_id", "package"),
-    [("LunarLander-v3", "Box2D"), ("ALE/Breakout-v5", "ale_py"), ("Acrobot-v1", "pygame")],
+    [("LunarLander-v3", "Box2D"), ("ALE/Breakout-v5", "ale_py")],
 )
 def test_other_games_before_and_after_training(env_id, package, tmp_path):
     from dino_rl.record import record_model
@@ -232,13 +232,13 @@ def test_other_games_before_and_after_training(env_id, package, tmp_path):
     pytest.importorskip(package)
     model = untrained_model(tmp_path / "model.h5", env_id)
     told = []
-    options = {"before": True, "overlay": True, "max_s": 2, "on_film": lambda *what: told.append(what[:2])}
+    options = {"before": True, "overlay": True, "max_s": 1, "on_film": lambda *what: told.append(what[:2])}
     films = record_model(model, tmp_path / "after.mp4", [3], **options)
     assert [film.name for film in films] == ["before.mp4", "after.mp4"]
     assert told == [("random play", films[0]), ("the trained player", films[1])]
     for film in films:
         frames, (width, _), fps = film_facts(film)
-        assert frames <= (2 + HOLD_S) * fps + 4  # a step of Breakout is four frames
+        assert frames <= (1 + HOLD_S) * fps + 4  # a step of Breakout is four frames
         assert frames >= 20
         assert width > SIDE_WIDTH
     picture = read_film(films[1])[-1]
@@ -270,7 +270,7 @@ def test_the_dino_before_and_after_training(tmp_path, cli, monkeypatch, no_new_b
     run.mkdir()
     (run / "run.json").write_text('{"settings": {"env": {"id": "ChromeDino-v0"}}}')
     write_model(run / "best.h5")
-    arguments = ("--before-after", "--overlay", "--seconds", 3, "--seed", 3)
+    arguments = ("--before-after", "--overlay", "--seconds", 1.5, "--seed", 3)
     code, out, err = cli("record", "--model", run, *arguments)
     assert (code, err) == (0, "")
     films = [run / "videos" / name for name in ("before.mp4", "after.mp4")]
@@ -278,7 +278,7 @@ def test_the_dino_before_and_after_training(tmp_path, cli, monkeypatch, no_new_b
         assert str(film) in out
         frames, (width, height), fps = film_facts(film)
         assert fps == 60
-        assert 180 <= frames <= 180 + 60 + 4 or (frames > 100 and film.stem == "before")  # or it crashed
+        assert 90 <= frames - round(HOLD_S * 60) <= 94  # nothing to run into so early
         assert width > 1000
         assert height == 300 + 2 * MARGIN + EYE + CAPTION_HEIGHT
     assert "random play" in out
