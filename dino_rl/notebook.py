@@ -54,7 +54,7 @@ def _figure(path: Path, width: int, embed: bool) -> str:
         source = "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode()
     return (
         f'<figure style="margin: 0"><video src="{source}" width="{width}" controls autoplay muted loop '
-        f"playsinline></video><figcaption>{path.stem}</figcaption></figure>"
+        f'playsinline style="border: 1px solid #d0d7de"></video><figcaption>{path.stem}</figcaption></figure>'
     )
 
 
