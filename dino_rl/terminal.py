@@ -101,7 +101,8 @@ class TrainingView:
 
 def score_table(title: str, summary: dict, chance: dict | None = None) -> Table:
     """Statistics of an evaluation, and of random play beside them."""
-    table = Table("", "model", "random play", title=title, show_header=chance is not None)
+    names = ("", "model", "random play") if chance else ("", "model")
+    table = Table(*names, title=title, show_header=chance is not None)
     columns = [summary] + ([chance] if chance else [])
     for name in ("games", "mean", "median", "max", "min", "std", "capped"):
         table.add_row(name, *(number(column[name]) for column in columns))
