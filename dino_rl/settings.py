@@ -107,8 +107,8 @@ class DQNSettings:
     epsilon_knee: float = 0.008  # reached at `epsilon_knee_at`, then linearly on to the end
     epsilon_knee_at: float = 0.1
     epsilon_play: float = 0.0  # share of random actions of the finished agent; some games have dead ends
-    random_action_weights: tuple[float, ...] = (0.7, 0.15, 0.15)  # nothing, jump, duck; none: all alike
-    random_action_exponent: float | None = 2.0  # of how long they last, see `Explorer`; none: one step
+    random_action_weights: tuple[float, ...] = (0.85, 0.10, 0.05)  # nothing, jump, duck; none: all alike
+    random_action_exponent: float | None = None  # of how long they last, see `Explorer`; none: one step
     reward_limit: float | None = None  # rewards are learned as if they lay within plus or minus this
     updates_per_call: int = 1  # of TensorFlow; dense networks cost less than the call, others much more
 
@@ -158,8 +158,6 @@ class EnvSettings:
         start_speed=(6.0, 13.0),
         random_start_share=0.45,
         full_speed_share=0.3,
-        constant_speed_share=0.1,
-        tight_gaps_share=0.5,
         dino_x=(0, 50),
         # Small numbers: mostly one delay in a game, now and then another, as live play has it.
         delay_concentrations=(0.6, 0.25, 0.05),
