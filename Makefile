@@ -6,7 +6,7 @@ PY     := .venv/bin/python
 SETUP  := @$(PYTHON) scripts/setup_env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup play train evaluate test test-learning lint format benchmark check-bare clean
+.PHONY: help setup setup-ray play train evaluate test test-learning test-ray lint format benchmark check-bare clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -14,6 +14,10 @@ help:  ## show this list
 setup:  ## make .venv and find or install a browser; the others do it themselves
 	$(SETUP) run
 	@echo "Now: make play"
+
+setup-ray:  ## add Ray, for RLlib, tune and training on many machines
+	$(SETUP) run
+	$(SETUP) ray
 
 play:  ## watch the trained player play the game
 	$(SETUP) run
@@ -34,6 +38,11 @@ test:  ## run the tests, with the real browser
 test-learning:  ## run the tests that train something (slow)
 	$(SETUP) test
 	$(PY) -m pytest tests -m learning $(ARGS)
+
+test-ray:  ## run the tests of what runs on Ray (minutes)
+	$(SETUP) test
+	$(SETUP) ray
+	$(PY) -m pytest tests -m ray $(ARGS)
 
 lint:  ## check format, style and types
 	$(SETUP) lint

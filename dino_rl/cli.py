@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dino_rl.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, DinoError
-from dino_rl.settings import ALGORITHMS, DINO_ID, FILM_SECONDS, PRESETS
+from dino_rl.settings import ALGORITHMS, DINO_ID, ENGINES, FILM_SECONDS, PRESETS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,6 +41,24 @@ def _number(kind: Callable, least: float, what: str) -> Callable:
 _count = _number(int, 1, "a whole number of 1 or more")
 _seed = _number(int, 0, "a whole number of 0 or more")
 _minutes = _number(float, 0.01, "a number of minutes above 0")
+
+
+def _list(kind: Callable) -> Callable:
+    def parse(text: str) -> tuple:
+        return tuple(kind(part) for part in text.split(","))
+
+    return parse
+
+
+def _range(text: str) -> tuple[float, float]:
+    bounds = _list(_rate)(text)
+    if len(bounds) != 2 or bounds[0] > bounds[1]:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FROM,TO")
+    return bounds
+
+
+_actors = _number(int, 0, "a whole number of 0 or more")
+_rate = _number(float, 1e-9, "a number above 0")
 _return = _number(float, -math.inf, "a number")
 
 
@@ -50,7 +68,6 @@ def build_parser() -> argparse.ArgumentParser:
         prog="run_dino.py",
         description="An agent that learns the real Chrome Dino game from pixels, and other environments.",
     )
-    known = dict.fromkeys(settings.env.id for settings in PRESETS.values() if settings.env.id)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
     train = commands.add_parser(
@@ -59,26 +76,11 @@ def build_parser() -> argparse.ArgumentParser:
         description="Learn to play. Ctrl-C saves; --resume goes on. The best model of the run, chosen by "
         "greedy games on held-out seeds, is RUN_DIR/best.h5.",
     )
-    train.add_argument(
-        "--env",
-        metavar="ID",
-        help=f"a Gymnasium environment with discrete actions: {', '.join(known)}, or any other "
-        f"(default: {DINO_ID})",
-    )
-    train.add_argument("--algo", choices=ALGORITHMS, help="algorithm (default: dqn)")
-    train.add_argument(
-        "--preset",
-        metavar="NAME",
-        help=f"settings: {', '.join(PRESETS)} (default: the environment's own)",
-    )
-    train.add_argument("--steps", type=_count, metavar="N", help="stop after N environment steps")
-    train.add_argument(
-        "--minutes", type=_minutes, metavar="M", help="stop after M minutes (default: the preset's)"
-    )
-    train.add_argument(
-        "--num-envs", type=_count, metavar="N", help="games side by side (default: the preset's)"
-    )
-    train.add_argument("--seed", type=_seed, metavar="S", help="seed of everything random (default: 0)")
+    _add_engine(train)
+    train.add_argument("--width", type=_count, metavar="N", help="units of each hidden dense layer")
+    train.add_argument("--activation", metavar="NAME", help="of the hidden layers: relu, tanh...")
+    train.add_argument("--learning-rate", type=_rate, metavar="R", help="learning rate (at the start)")
+    _add_run_length(train)
     train.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="where to keep the run (default: runs/DATE)"
     )
@@ -86,17 +88,45 @@ def build_parser() -> argparse.ArgumentParser:
         "--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its settings"
     )
     train.add_argument(
-        "--stop-return",
-        type=_return,
-        metavar="R",
-        help="stop, solved, when the last 100 episodes have this mean return (default: the preset's)",
-    )
-    train.add_argument(
         "--watch",
         action="store_true",
         help="show the games in a window; of the Dino, what the network sees too",
     )
     train.set_defaults(run=_train)
+
+    tune = commands.add_parser(
+        "tune",
+        help="search for a network and a learning rate (needs Ray)",
+        description="Try all pairs of widths and activations with random learning rates, several trials at "
+        "once, and rank them by what they need to reach --stop-return. Ctrl-C keeps what there is; --resume "
+        "goes on. Prints the best one as a train command.",
+    )
+    _add_engine(tune)
+    tune.add_argument(
+        "--widths", type=_list(_count), metavar="N,N", help="of the hidden dense layers (32,64,128)"
+    )
+    tune.add_argument(
+        "--activations", type=_list(str), metavar="A,A", help="of the hidden layers (relu,tanh)"
+    )
+    tune.add_argument(
+        "--learning-rates", type=_range, metavar="FROM,TO", help="drawn log-uniformly (1e-4,1e-2)"
+    )
+    tune.add_argument("--samples", type=_count, metavar="N", help="learning rates for each pair (default: 1)")
+    tune.add_argument("--concurrent", type=_count, metavar="N", help="trials at once (default: 2)")
+    tune.add_argument(
+        "--metric", choices=["steps", "seconds"], help="what is to be small at the target (default: steps)"
+    )
+    tune.add_argument(
+        "--scheduler",
+        choices=["none", "asha", "median"],
+        help="end trials early that do worse than others (default: none)",
+    )
+    _add_run_length(tune)
+    tune.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="where to keep it (default: runs/tune-DATE)"
+    )
+    tune.add_argument("--resume", type=Path, metavar="DIR", help="go on with the search in DIR")
+    tune.set_defaults(run=_tune)
 
     play = commands.add_parser(
         "play",
@@ -253,6 +283,61 @@ def _add_model(command: argparse.ArgumentParser):
         metavar="PATH",
         help="an .h5 file with its card, or a run's directory for its best model",
     )
+    _add_trust(command)
+
+
+def _add_trust(command: argparse.ArgumentParser):
+    command.add_argument(
+        "--trust",
+        action="store_true",
+        help="load RLlib's checkpoint although it was not written on this account; it can run any code",
+    )
+
+
+def _add_engine(command: argparse.ArgumentParser):
+    """What is to be trained, and by whom: `train` and `tune` ask the same."""
+    known = dict.fromkeys(settings.env.id for settings in PRESETS.values() if settings.env.id)
+    command.add_argument(
+        "--env",
+        metavar="ID",
+        help=f"a Gymnasium environment with discrete actions: {', '.join(known)}, or any other "
+        f"(default: {DINO_ID})",
+    )
+    command.add_argument("--algo", choices=ALGORITHMS, help="algorithm (default: dqn)")
+    command.add_argument(
+        "--engine",
+        choices=list(ENGINES),
+        help="who learns: this project's agents, the same with actors on Ray, or RLlib's (default: keras)",
+    )
+    command.add_argument(
+        "--preset",
+        metavar="NAME",
+        help=f"settings: {', '.join(PRESETS)} (default: the environment's own)",
+    )
+    command.add_argument("--actors", type=_actors, metavar="N", help="processes that play (ray and rllib)")
+    command.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="join this Ray cluster (default: start one on this machine, reachable from it alone)",
+    )
+    _add_trust(command)
+
+
+def _add_run_length(command: argparse.ArgumentParser):
+    command.add_argument("--steps", type=_count, metavar="N", help="stop after N environment steps")
+    command.add_argument(
+        "--minutes", type=_minutes, metavar="M", help="stop after M minutes (default: the preset's)"
+    )
+    command.add_argument(
+        "--num-envs", type=_count, metavar="N", help="games side by side (default: the preset's)"
+    )
+    command.add_argument("--seed", type=_seed, metavar="S", help="seed of everything random (default: 0)")
+    command.add_argument(
+        "--stop-return",
+        type=_return,
+        metavar="R",
+        help="stop, solved, when the last 100 episodes have this mean return (default: the preset's)",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -287,6 +372,12 @@ def _train(options: argparse.Namespace) -> int:
     from dino_rl.commands.train import train
 
     return train(options)
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from dino_rl.commands.tune import tune
+
+    return tune(options)
 
 
 def _play(options: argparse.Namespace) -> int:

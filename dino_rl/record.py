@@ -9,7 +9,7 @@ import numpy as np
 
 from dino_rl.envs.catalog import interface, make_single_env
 from dino_rl.evaluate import Evaluation, Game, play_games, random_policy
-from dino_rl.results.model import Model
+from dino_rl.results.model import Trained
 from dino_rl.results.overlay import Player, Thoughts, with_thoughts
 from dino_rl.results.runs import videos_of
 from dino_rl.results.video import VideoWriter, check_film, enlarge
@@ -124,7 +124,7 @@ def record_games(
 
 
 def record_model(
-    model: Model,
+    model: Trained,
     path: Path | None = None,
     seeds: Sequence[int] = (0,),
     before: bool = False,

@@ -9,7 +9,9 @@ import numpy as np
 from dino_rl.errors import DinoError
 
 DINO_ID = "ChromeDino-v0"
-ALGORITHMS = ("dqn", "cem")
+ALGORITHMS = ("dqn", "cem", "ppo")
+# Who does the work: this project's own algorithms in one process, the same with actors on Ray, or RLlib's.
+ENGINES = {"keras": ("dqn", "cem"), "ray": ("dqn",), "rllib": ("dqn", "ppo")}
 # Game seeds given by a caller lie below this, those that an environment draws by itself lie above: a game of
 # an evaluation (explicit seeds) is never met in training (drawn seeds).
 DRAWN_SEEDS_FROM = 2**31
@@ -84,6 +86,8 @@ class DQNSettings:
     """Hyper-parameters of the DQN agent. Schedules are over the run's progress, from 0 to 1."""
 
     network: str = "compact"  # a key of dino_rl.agents.networks.TORSOS
+    width: int | None = None  # units of each hidden dense layer; None: the network's own
+    activation: str = "relu"  # of all hidden layers
     dueling: bool = True
     double: bool = True
     n_step: int = 10
@@ -134,9 +138,50 @@ class CEMSettings:
     sessions: int = 100  # in an iteration
     elite_percentile: float = 70.0  # sessions whose return is at least this percentile of all are elites
     hidden_units: tuple[int, ...] = (64, 64)
+    activation: str = "relu"
     learning_rate: float = 1e-3
     batch_size: int = 256  # state-action pairs
     epochs: int = 4  # passes over the elites' pairs in an iteration
+
+
+@dataclass(frozen=True)
+class RLlibSettings:
+    """Hyper-parameters of RLlib's own DQN and PPO, on Ray 2.60."""
+
+    # Processes that play, each with all of `EnvSettings.num_envs` (the Dino's: in one browser); 0: the
+    # learner's own does.
+    env_runners: int = 0
+    hidden_units: tuple[int, ...] = (256, 256)  # after the convolutions, where there are some
+    activation: str = "tanh"
+    learning_rate: float = 3e-4
+    discount: float = 0.99
+    batch_size: int = 2_000  # transitions of an update (DQN), steps played for one (PPO)
+    # DQN's: double, dueling, prioritized (0.6, 0.4).
+    n_step: int = 1
+    replay_ratio: float = 16.0  # transitions learned from for each environment step
+    replay_capacity: int = 50_000
+    learning_starts: int = 1_000  # environment steps before the first update
+    target_update_period: int = 200  # environment steps
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.02
+    epsilon_steps: int = 6_000  # environment steps from the start to the end
+    # PPO's
+    minibatch_size: int = 128
+    epochs: int = 6  # passes over the steps of an update
+    value_loss_coefficient: float = 0.01
+    entropy_coefficient: float = 0.0
+
+
+@dataclass(frozen=True)
+class OnRaySettings:
+    """How our own DQN is spread over processes and machines; the sources are in docs/scaling.md."""
+
+    actors: int = 2  # each with all of `EnvSettings.num_envs`
+    epsilon: float = 0.4  # of the first exploring environment; the ladder's top
+    epsilon_exponent: float = 7.0  # of the last one, less 1; the ladder's foot
+    rollout_steps: int = 16  # steps of all of an actor's environments, sent together
+    in_flight: int = 2  # rollouts that an actor may be ahead of the learner
+    publish_updates: int = 16  # updates from one publication of the weights to the next
 
 
 @dataclass(frozen=True)
@@ -174,9 +219,12 @@ class RunSettings:
     """One training run: what to learn, how, and for how long."""
 
     env: EnvSettings = EnvSettings()
-    algorithm: str = "dqn"  # one of ALGORITHMS
+    engine: str = "keras"  # a key of ENGINES
+    algorithm: str = "dqn"  # one of the engine's
     dqn: DQNSettings = DQNSettings()
     cem: CEMSettings = CEMSettings()
+    rllib: RLlibSettings = RLlibSettings()
+    on_ray: OnRaySettings = OnRaySettings()
     steps: int | None = None  # environment steps
     minutes: float | None = 60.0  # whichever of the two ends first
     seed: int = 0
@@ -186,6 +234,23 @@ class RunSettings:
     validation_time_share: float = 0.1  # they take about this share of the time at most
     checkpoint_minutes: float = 10.0
     stop_return: float | None = None  # stop when the mean of the last 100 episodes reaches this
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """A search for hyper-parameters: all pairs of widths and activations, each with learning rates drawn
+    log-uniformly."""
+
+    run: RunSettings  # of a trial; its `stop_return` is the target, its end where a trial gives up
+    preset: str | None = None  # that `run` was made from, if it was named
+    widths: tuple[int, ...] = (32, 64, 128)
+    activations: tuple[str, ...] = ("relu", "tanh")
+    learning_rates: tuple[float, ...] = (1e-4, 1e-2)  # from, to
+    samples: int = 1  # of each pair
+    concurrent: int = 2  # trials at once
+    metric: str = "steps"  # or "seconds": what is to be small
+    scheduler: str = "none"  # or "asha", "median": ends trials early that do worse than others
+    grace_share: float = 0.15  # of a trial, before one of them may end it
 
 
 # Plain double DQN on a vector of numbers, the way that the LunarLander tutorials learn.
@@ -248,8 +313,48 @@ _CEM = replace(
     validations=1,
 )
 
-# The first preset of an environment and an algorithm is its default; those of no environment are the defaults
-# of all others.
+_RLLIB_DQN = replace(
+    _VECTORS,
+    engine="rllib",
+    env=replace(_VECTORS.env, num_envs=1),
+    rllib=RLlibSettings(learning_rate=5e-4, batch_size=32, replay_ratio=32.0),
+    steps=None,
+    minutes=10.0,
+)
+_RLLIB_PPO = replace(
+    _RLLIB_DQN, algorithm="ppo", env=replace(_VECTORS.env, num_envs=8), rllib=RLlibSettings()
+)
+_DINO_RLLIB_DQN = RunSettings(
+    engine="rllib",
+    env=EnvSettings(greedy_envs=0),
+    rllib=RLlibSettings(
+        activation="relu",
+        batch_size=64,
+        n_step=5,
+        replay_ratio=4.0,
+        replay_capacity=40_000,  # whole stacks of four: 1 GB
+        learning_starts=2_000,
+        target_update_period=4_000,
+        epsilon_start=0.3,
+        epsilon_steps=40_000,
+    ),
+    validations=4,
+)
+_DINO_RLLIB_PPO = replace(
+    _DINO_RLLIB_DQN,
+    algorithm="ppo",
+    rllib=RLlibSettings(
+        activation="relu",
+        batch_size=4_000,
+        minibatch_size=256,
+        epochs=4,
+        value_loss_coefficient=0.5,
+        entropy_coefficient=0.01,
+    ),
+)
+
+# The first preset of an environment, an engine and an algorithm is its default; those of no environment are
+# the defaults of all others. Actors on Ray take the presets of the one process.
 PRESETS: dict[str, RunSettings] = {
     "dino": RunSettings(),
     # A memory of a million pictures in half a gigabyte; docs/performance.md says what it costs.
@@ -337,6 +442,10 @@ PRESETS: dict[str, RunSettings] = {
     "vectors": _VECTORS,
     "images": _IMAGES,
     "vectors-cem": _CEM,
+    "dino-rllib-dqn": _DINO_RLLIB_DQN,
+    "dino-rllib-ppo": _DINO_RLLIB_PPO,
+    "vectors-rllib-dqn": _RLLIB_DQN,
+    "vectors-rllib-ppo": _RLLIB_PPO,
 }
 
 
@@ -349,6 +458,44 @@ def preset(name: str) -> RunSettings:
     if name not in PRESETS:
         raise DinoError(f"Unknown preset {name!r}: use one of {', '.join(PRESETS)}.")
     return PRESETS[name]
+
+
+def with_network(
+    settings: RunSettings,
+    width: int | None = None,
+    activation: str | None = None,
+    learning_rate: float | None = None,
+) -> RunSettings:
+    """The same run with other hidden layers, or another learning rate; None leaves what is there.
+
+    Where the learning rate falls in the course of a run, it falls to the same share of its start.
+    """
+    name = "rllib" if settings.engine == "rllib" else settings.algorithm
+    part = getattr(settings, name)
+    changes: dict[str, Any] = {}
+    if width is not None:
+        is_dqn = isinstance(part, DQNSettings)
+        changes |= {"width": width} if is_dqn else {"hidden_units": (width,) * len(part.hidden_units)}
+    if activation is not None:
+        changes["activation"] = activation
+    if learning_rate is not None:
+        changes["learning_rate"] = learning_rate
+        if isinstance(part, DQNSettings):
+            changes["learning_rate_end"] = part.learning_rate_end * learning_rate / part.learning_rate
+    return replace(settings, **{name: replace(part, **changes)})
+
+
+def with_actors(settings: RunSettings, actors: int) -> RunSettings:
+    """The same run with so many processes that play.
+
+    Raises:
+        DinoError: its engine has none.
+    """
+    if settings.engine == "ray":
+        return replace(settings, on_ray=replace(settings.on_ray, actors=actors))
+    if settings.engine == "rllib":
+        return replace(settings, rllib=replace(settings.rllib, env_runners=actors))
+    raise DinoError("--actors is for --engine ray or rllib: leave it out, or add one of them.")
 
 
 def from_dict(cls: type, data: dict[str, Any]) -> Any:

@@ -3,9 +3,9 @@
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from dino_rl.agents.algorithms import make_learner
-from dino_rl.agents.learner import Step, mean
-from dino_rl.envs.catalog import interface, make_evaluation_env, make_training_env, show
+from dino_rl.agents.learner import Learner, Step, mean
+from dino_rl.envs.catalog import Interface, interface, make_evaluation_env, make_training_env, show
 from dino_rl.errors import BrowserError, RunError
 from dino_rl.evaluate import Evaluation, play_games
 from dino_rl.results import checkpoint
@@ -66,26 +66,32 @@ class Trainer:
             name: np.random.default_rng([settings.seed, i])
             for i, name in enumerate(("explore", "replay", "env"))
         }
-        self.env = make_training_env(settings.env, watch)
+        self.env = self._make_env()
         try:
             self._prepare(state)
         except BaseException:
             self.env.close()
             raise
 
+    def _make_env(self):
+        return make_training_env(self.settings.env, self._watch)
+
+    def _interface(self) -> Interface:
+        return interface(self.env, self.settings.env)
+
+    def _make_learner(self) -> Learner:
+        shape, dtype = self.made_for.observation_shape, self.made_for.dtype
+        return make_learner(self.settings, shape, dtype, len(self.made_for.actions), self._rngs)
+
     def _prepare(self, state: dict | None):
-        env = self.settings.env
-        self.made_for = interface(self.env, env)
-        self.learner = make_learner(
-            self.settings,
-            self.made_for.observation_shape,
-            self.made_for.dtype,
-            len(self.made_for.actions),
-            self._rngs,
+        self.made_for = self._interface()
+        self.learner = self._make_learner()
+        self._statistics = EpisodeStatistics(
+            self.settings.env.num_envs, self.made_for.actions, self.made_for.watched
         )
-        self._statistics = EpisodeStatistics(env.num_envs, self.made_for.actions, self.made_for.watched)
         self.step = self.episodes = 0
         self.best_mean = -np.inf
+        self._returns: deque[float] = deque(maxlen=100)
         self._seconds_before = 0.0
         self._validations_done = 0
         self._next_validation = 0.0  # not before this many seconds
@@ -106,6 +112,9 @@ class Trainer:
             raise RunError(
                 f"The checkpoint in {self.run_dir} is damaged ({error!r} in state.json): start a new run."
             ) from error
+        self._restore(state)
+
+    def _restore(self, state: dict):
         checkpoint.load(self.run_dir, self.learner, state)
 
     def _open_run_dir(self):
@@ -144,6 +153,16 @@ class Trainer:
             shares.append(self.seconds / (60 * self.settings.minutes))
         return min(1.0, max(shares, default=0.0))
 
+    @property
+    def return_mean(self) -> float:
+        """Of the last 100 episodes; NaN before the first."""
+        return mean(self._returns)
+
+    @property
+    def model_path(self) -> Path:
+        """Of the best model, for who wants to see it play."""
+        return self.run_dir / "best.h5"
+
     # --- The loop ------------------------------------------------------------------------------------
 
     def run(self, command: str = "") -> Iterator[Report]:
@@ -153,13 +172,41 @@ class Trainer:
             command: how the run was started, for the model's card.
         """
         self._command = command
+        clock = self._clock = IntervalStatistics(self.step, self.learner.updates)
+        self._scores: Scores = {False: deque(maxlen=100), True: deque(maxlen=40)}
+        checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
+        with closing(self._play_and_learn()) as turns:
+            for milestone in turns:
+                if milestone:
+                    row = {"step": self.step, "minutes": self.seconds / 60, **milestone}
+                    self._log.iterations.add({name: row[name] for name in self._log.iterations.columns})
+                    yield Report(milestone=row)
+                if clock.since_report > INTERVAL_S:
+                    yield Report(interval=self._interval())
+                if self._validation_is_due():
+                    report = self._validate()
+                    if report:
+                        yield report
+                if self.seconds > checkpoint_due:
+                    self.save()
+                    checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
+                returns, target = self._returns, self.settings.stop_return
+                if target is not None and len(returns) == returns.maxlen and np.mean(returns) >= target:
+                    self.solved_with = float(np.mean(returns))
+                    break
+        if self.step > clock.step:  # even the shortest run leaves a row
+            yield Report(interval=self._interval())
+        if self._validations_done < self.settings.validations and not self.stopped:
+            report = self._validate()
+            if report:
+                yield report
+        self.save()
+
+    def _play_and_learn(self) -> Generator[dict | None, None, None]:
+        """Turn by turn to the end; a turn yields what the learner has to report of a milestone."""
         num_envs = self.env.num_envs
         greedy = np.arange(num_envs) >= num_envs - self.settings.env.greedy_envs
         lanes = self._statistics
-        clock = IntervalStatistics(self.step, self.learner.updates)
-        scores: Scores = {False: deque(maxlen=100), True: deque(maxlen=40)}
-        returns: deque[float] = deque(maxlen=100)
-        checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
         restarts = 0
         nobody = np.zeros(num_envs, bool)
         observations, first, ended = self._reset()
@@ -170,10 +217,10 @@ class Trainer:
                     show(self.env, num_envs - 1, values[-1], actions[-1], f"step {self.step:,}")
                 # The environment steps in its own thread, which waits for the browser; meanwhile we learn.
                 stepping = stepper.submit(self.env.step, actions)
-                with clock.timed("learn"):
+                with self._clock.timed("learn"):
                     milestone = self.learner.learn(self.step, self.progress)
                 try:
-                    with clock.timed("wait"):
+                    with self._clock.timed("wait"):
                         next_observations, rewards, terminated, truncated, infos = stepping.result()
                 except BrowserError:
                     self.save()  # the next browser may not start
@@ -181,7 +228,7 @@ class Trainer:
                     if restarts > BROWSER_RESTARTS:
                         raise
                     self.env.close()
-                    self.env = make_training_env(self.settings.env, self._watch)
+                    self.env = self._make_env()
                     observations, first, ended = self._reset()
                     continue
                 life_lost = infos.get("life_lost", nobody)
@@ -191,48 +238,21 @@ class Trainer:
                 self.step += num_envs
                 lanes.step(actions, rewards)
                 for i in np.flatnonzero(terminated | truncated).tolist():
-                    self.episodes += 1
-                    row = lanes.episode(i, infos)
-                    scores[bool(greedy[i])].append(row["score"])
-                    returns.append(row["return"])
-                    self._log.episodes.add(
-                        {
-                            "episode": self.episodes,
-                            "step": self.step,
-                            "minutes": self.seconds / 60,
-                            "env": i,
-                            "greedy": int(greedy[i]),
-                            **row,
-                            **self.learner.episode_numbers(i),
-                        }
+                    self._count_episode(
+                        i, bool(greedy[i]), {**lanes.episode(i, infos), **self.learner.episode_numbers(i)}
                     )
                 # Next-step autoreset: what an ended episode shows next is the first frame of another.
                 observations, first, ended = next_observations, ended, terminated | truncated
                 lanes.begin(first, infos)
-                if milestone:
-                    row = {"step": self.step, "minutes": self.seconds / 60, **milestone}
-                    self._log.iterations.add({name: row[name] for name in self._log.iterations.columns})
-                    yield Report(milestone=row)
-                if clock.since_report > INTERVAL_S:
-                    yield Report(interval=self._interval(clock, scores))
-                if self._validation_is_due():
-                    report = self._validate()
-                    if report:
-                        yield report
-                if self.seconds > checkpoint_due:
-                    self.save()
-                    checkpoint_due = self.seconds + 60 * self.settings.checkpoint_minutes
-                target = self.settings.stop_return
-                if target is not None and len(returns) == returns.maxlen and np.mean(returns) >= target:
-                    self.solved_with = float(np.mean(returns))
-                    break
-        if self.step > clock.step:  # even the shortest run leaves a row
-            yield Report(interval=self._interval(clock, scores))
-        if self._validations_done < self.settings.validations and not self.stopped:
-            report = self._validate()
-            if report:
-                yield report
-        self.save()
+                yield milestone
+
+    def _count_episode(self, env: int, greedy: bool, numbers: dict):
+        """One has ended in environment `env`."""
+        self.episodes += 1
+        self._scores[greedy].append(numbers["score"])
+        self._returns.append(numbers["return"])
+        about = {"episode": self.episodes, "step": self.step, "minutes": self.seconds / 60}
+        self._log.episodes.add({**about, "env": env, "greedy": int(greedy), **numbers})
 
     def _reset(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self.learner.break_off()
@@ -241,17 +261,17 @@ class Trainer:
         self._statistics.begin(everyone, infos)
         return observations, everyone, ~everyone
 
-    def _interval(self, clock: IntervalStatistics, scores: Scores) -> dict:
+    def _interval(self) -> dict:
         row = {
             "step": self.step,
             "minutes": self.seconds / 60,
             "updates": self.learner.updates,
             "episodes": self.episodes,
             "progress": self.progress,
-            "score_mean": mean(scores[False]),
-            "greedy_score_mean": mean(scores[True]),
+            "score_mean": mean(self._scores[False]),
+            "greedy_score_mean": mean(self._scores[True]),
             **self.learner.interval_numbers(self.progress),
-            **clock.report(self.step, self.learner.updates),
+            **self._clock.report(self.step, self.learner.updates),
         }
         self._log.intervals.add(row)
         return row
@@ -306,8 +326,11 @@ class Trainer:
         self._log.validations.add(row)
         if best:
             self.best_mean = evaluation.mean
-            save_model(self.run_dir / "best.h5", self.learner.network, self._card(row))
+            self._keep_best(self._card(row))
         return Report(validation=row)
+
+    def _keep_best(self, card: dict):
+        save_model(self.model_path, self.learner.network, card)
 
     def _card(self, validation: dict) -> dict:
         return model_card(
@@ -337,6 +360,9 @@ class Trainer:
             "validations_done": self._validations_done,
             "random": {name: rng.bit_generator.state for name, rng in self._rngs.items()},
         }
+        self._write_checkpoint(state)
+
+    def _write_checkpoint(self, state: dict):
         checkpoint.save(self.run_dir, self.learner, state)
 
     def close(self):

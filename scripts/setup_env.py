@@ -1,9 +1,9 @@
 """Make what `make play`, `make train` and `make test` need: .venv with its packages, and a browser.
 
-    python3 scripts/setup_env.py [run | test | lint]
+    python3 scripts/setup_env.py [run | test | lint | ray]
 
-`run` is what playing and training need; `test` and `lint` add to it. Each is done once and skipped
-until a requirements file or this script changes. Standard library only, and no syntax newer than
+`run` is what playing and training need; `test`, `lint` and `ray` (RLlib, Tune, torch) add to it. Each is
+done once and skipped until a requirements file or this script changes. Standard library only, and no syntax newer than
 Python 3.6, so that a Python too old for TensorFlow can still say so in one line.
 """
 
@@ -31,7 +31,9 @@ REQUIREMENTS = {
     "run": "requirements.txt",
     "test": "requirements-test.txt",
     "lint": "requirements-dev.txt",
+    "ray": "requirements-ray.txt",
 }
+SIZES = {"ray": "4 to 8 GB in .venv, for torch brings what GPUs need along"}
 
 BROWSERS = (
     "google-chrome",
@@ -68,7 +70,8 @@ def main() -> int:
         if is_ready(group):
             return 0
         python = "" if environment_works() else find_python()
-        print("Setting up, once: some minutes, 2 GB in .venv.", flush=True)
+        size = SIZES.get(group, "2 GB in .venv")
+        print(f"Setting up, once: some minutes, {size}.", flush=True)
         if python:
             make_environment(python)
         # Before the packages: so that sudo asks at the start, and not after minutes of downloads.

@@ -35,7 +35,7 @@ def policy_network(
     observation = keras.Input(observation_shape, name="observation")
     hidden = observation
     for units in settings.hidden_units:
-        hidden = layers.Dense(units, activation="relu")(hidden)
+        hidden = layers.Dense(units, activation=settings.activation)(hidden)
     return keras.Model(observation, layers.Dense(num_actions, activation="softmax")(hidden), name="policy")
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from dino_rl.agents.learner import Explorer, Step, epsilon_greedy, mean
 from dino_rl.agents.networks import build_q_network
 from dino_rl.agents.replay import Batch, Replay
+from dino_rl.agents.shards import ShardedReplay
 from dino_rl.errors import DinoError
 from dino_rl.settings import DQNSettings, RunSettings
 
@@ -16,7 +17,15 @@ from dino_rl.settings import DQNSettings, RunSettings
 def q_network(settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int) -> keras.Model:
     """The Q-network that `settings` ask for; images, [H, W, stack], are scaled by 1/255."""
     scale = 1 / 255 if len(observation_shape) == 3 else 1.0
-    return build_q_network(settings.network, observation_shape, num_actions, settings.dueling, scale)
+    return build_q_network(
+        settings.network,
+        observation_shape,
+        num_actions,
+        settings.dueling,
+        scale,
+        settings.width,
+        settings.activation,
+    )
 
 
 class DQN:
@@ -150,6 +159,31 @@ class DQN:
         return loss, tf.reduce_mean(q), td_error
 
 
+def make_replay(
+    settings: RunSettings,
+    num_envs: int,
+    share: float,
+    observation_shape: tuple[int, ...],
+    dtype: np.dtype,
+    rng: np.random.Generator,
+) -> Replay:
+    """The replay memory that `settings` ask for, or a share of it, for `num_envs` environments."""
+    is_image = len(observation_shape) == 3
+    return Replay(
+        int(settings.dqn.replay_capacity * share),
+        num_envs,
+        observation_shape[:2] if is_image else observation_shape,
+        dtype,
+        observation_shape[-1] if is_image else 0,
+        settings.env.stack_stride,
+        settings.dqn.n_step,
+        settings.dqn.discount,
+        settings.dqn.priority_exponent,
+        rng,
+        settings.dqn.replay_compressed,
+    )
+
+
 class DQNLearner:
     """DQN in the training loop (`Learner`): explores, keeps a replay memory, and learns what is due.
 
@@ -158,6 +192,7 @@ class DQNLearner:
         observation_shape, dtype: of one observation; images as [H, W, stack], newest last.
         num_actions: size of the discrete action space.
         rngs: "explore" drives the actions, "replay" the sampling.
+        replay: a memory that somebody else fills; None: one of its own.
     """
 
     interval_columns = ("loss", "q_mean", "epsilon", "learning_rate", "replay_frames")
@@ -171,25 +206,19 @@ class DQNLearner:
         dtype: np.dtype,
         num_actions: int,
         rngs: dict[str, np.random.Generator],
+        replay: ShardedReplay | None = None,
     ):
         self._settings = settings.dqn
         self._rng = rngs["explore"]
         self._is_image = len(observation_shape) == 3
         self.agent = DQN(settings.dqn, observation_shape, num_actions, self._rng)
         num_envs = settings.env.num_envs
-        self.replay = Replay(
-            settings.dqn.replay_capacity,
-            num_envs,
-            observation_shape[:2] if self._is_image else observation_shape,
-            dtype,
-            observation_shape[-1] if self._is_image else 0,
-            settings.env.stack_stride,
-            settings.dqn.n_step,
-            settings.dqn.discount,
-            settings.dqn.priority_exponent,
-            rngs["replay"],
-            settings.dqn.replay_compressed,
-        )
+        if replay is None:  # an empty one counts as false
+            self.replay: Replay | ShardedReplay = make_replay(
+                settings, num_envs, 1.0, observation_shape, dtype, rngs["replay"]
+            )
+        else:
+            self.replay = replay
         self.networks = {"q_network": self.agent.q_network, "target_network": self.agent.target_network}
         self._explores = np.arange(num_envs) < num_envs - settings.env.greedy_envs
         self._explorer = Explorer(
@@ -226,9 +255,13 @@ class DQNLearner:
         self._lengths[step.first] = 0
         self._value_sums += self._best_values
         self._lengths += 1
+        assert isinstance(self.replay, Replay)
+        self._remember(self.replay, step.observation[..., -1] if self._is_image else step.observation, step)
+
+    def _remember(self, replay: Replay, frame: np.ndarray, step: Step):
         reward, limit = step.reward, self._settings.reward_limit
-        self.replay.add(
-            step.observation[..., -1] if self._is_image else step.observation,
+        replay.add(
+            frame,
             step.first,
             step.action,
             reward if limit is None else np.clip(reward, -limit, limit),

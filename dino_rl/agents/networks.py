@@ -8,31 +8,32 @@ from keras import layers
 from dino_rl.errors import DinoError
 
 
-def _tutorial(x):
+def _tutorial(x, width, activation):
     """The tutorial that most people know: three conv layers, 2x2 max pooling after each, dense 512."""
     for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-        x = layers.Conv2D(filters, kernel, strides=stride, padding="same", activation="relu")(x)
+        x = layers.Conv2D(filters, kernel, strides=stride, padding="same", activation=activation)(x)
         x = layers.MaxPooling2D(2, padding="same")(x)
-    return layers.Flatten()(x), 512
+    return layers.Flatten()(x), width or 512
 
 
-def _compact(x):
+def _compact(x, width, activation):
     """A small one for two cores: most of its time goes where an image is still large."""
     for filters, kernel, stride in ((16, 8, 4), (32, 4, 2), (64, 3, 2)):
-        x = layers.Conv2D(filters, kernel, strides=stride, activation="relu")(x)
-    return layers.Flatten()(x), 256
+        x = layers.Conv2D(filters, kernel, strides=stride, activation=activation)(x)
+    return layers.Flatten()(x), width or 256
 
 
-def _nature(x):
+def _nature(x, width, activation):
     """Mnih et al. 2015, https://doi.org/10.1038/nature14236, extended data table 1."""
     for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-        x = layers.Conv2D(filters, kernel, strides=stride, activation="relu")(x)
-    return layers.Flatten()(x), 512
+        x = layers.Conv2D(filters, kernel, strides=stride, activation=activation)(x)
+    return layers.Flatten()(x), width or 512
 
 
-def _dense(x):
-    """For vectors: two layers of 64 in all, the second of them in the head."""
-    return layers.Dense(64, activation="relu")(layers.Flatten()(x)), 64
+def _dense(x, width, activation):
+    """For vectors: two layers in all, the second of them in the head."""
+    width = width or 64
+    return layers.Dense(width, activation=activation)(layers.Flatten()(x)), width
 
 
 TORSOS: dict[str, Callable] = {
@@ -44,7 +45,13 @@ TORSOS: dict[str, Callable] = {
 
 
 def build_q_network(
-    name: str, observation_shape: tuple[int, ...], num_actions: int, dueling: bool, scale: float
+    name: str,
+    observation_shape: tuple[int, ...],
+    num_actions: int,
+    dueling: bool,
+    scale: float,
+    width: int | None = None,
+    activation: str = "relu",
 ) -> keras.Model:
     """A Q-network: observations [B, ...] -> values, float32 [B, num_actions].
 
@@ -55,6 +62,8 @@ def build_q_network(
         dueling: separate streams for state value and advantages (Wang et al. 2016,
             https://arxiv.org/abs/1511.06581).
         scale: observations are multiplied by this: 1/255 for images.
+        width: units of each hidden dense layer; None: the network's own.
+        activation: of all hidden layers.
 
     Raises:
         DinoError: no network of that name, or one for images where there is none.
@@ -64,10 +73,10 @@ def build_q_network(
     if name != "dense" and len(observation_shape) != 3:
         raise DinoError(f"The network {name!r} is for images, not for {observation_shape}: use dense.")
     observation = keras.Input(observation_shape, name="observation")
-    features, width = TORSOS[name](layers.Rescaling(scale)(observation))
+    features, width = TORSOS[name](layers.Rescaling(scale)(observation), width, activation)
 
     def stream(outputs: int, role: str):
-        hidden = layers.Dense(width, activation="relu", name=f"{role}_hidden")(features)
+        hidden = layers.Dense(width, activation=activation, name=f"{role}_hidden")(features)
         return layers.Dense(outputs, name=role)(hidden)
 
     if dueling:

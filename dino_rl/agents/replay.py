@@ -216,6 +216,15 @@ class Replay:
                 slot = np.where(self._first[slot, env], slot, (slot - 1) % self._slots)
         return stack
 
+    @property
+    def total_priority(self) -> float:
+        """Sum over all that may be sampled."""
+        return self._tree.total
+
+    def priorities(self, index: np.ndarray) -> np.ndarray:
+        """Priorities of transitions, float64 [B]."""
+        return self._tree.get(index)
+
     def update_priorities(self, index: np.ndarray, td_error: np.ndarray):
         """Set priorities of sampled transitions from their TD errors [B]."""
         if not self._exponent:

@@ -16,6 +16,7 @@ from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 
+from dino_rl.browser.watchdog import watch_over
 from dino_rl.errors import BrowserError
 
 BROWSER_NAMES = (
@@ -125,7 +126,8 @@ def has_display() -> bool:
 class Browser:
     """One running browser with its driver.
 
-    Owns the processes: `close` (or leaving a `with` block) ends them, whatever state they are in.
+    Owns the processes: `close` (or leaving a `with` block) ends them, whatever state they are in. Where the
+    owner is killed, a watchdog ends them.
 
     Args:
         headless: no window. A window needs a display.
@@ -158,6 +160,7 @@ class Browser:
         except WebDriverException as error:
             raise BrowserError(_start_failure(error, binary, driver, headless)) from error
         self.version = self.driver.capabilities["browserVersion"]
+        self._watchdog = watch_over(self.pid)
         self._processes = self._tree()
         try:
             self.driver.set_script_timeout(60)
@@ -227,6 +230,8 @@ class Browser:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self._processes = set()
+        self._watchdog.kill()
+        self._watchdog.communicate()
 
     def __enter__(self) -> "Browser":
         return self

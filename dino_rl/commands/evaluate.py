@@ -7,11 +7,12 @@ import gymnasium
 import numpy as np
 
 from dino_rl.commands import dino_only
+from dino_rl.engines import load_model
 from dino_rl.envs.catalog import interface, make_evaluation_env, make_single_env
 from dino_rl.errors import DinoError
 from dino_rl.evaluate import Evaluation, Game, play_side_by_side, random_policy
 from dino_rl.results.deaths import count, deaths
-from dino_rl.results.model import Model
+from dino_rl.results.model import Trained
 from dino_rl.results.output import check_writable, write_text
 from dino_rl.results.replays import Replay
 from dino_rl.settings import DINO_ID, DRAWN_SEEDS_FROM, GameSettings
@@ -36,7 +37,7 @@ def evaluate(options: argparse.Namespace) -> int:
                 "A live game cannot be replayed: leave out --save-replays, or use --clock lockstep."
             )
         check_writable(options.save_replays / "game.json")
-    model = Model(options.model)
+    model = load_model(options.model, options.trust)
     if options.env and options.env != model.env.id:
         raise DinoError(f"{options.model} was trained for {model.env.id}, not for {options.env}.")
     dino_only.fill_in(
@@ -97,7 +98,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def _make_envs(
-    options: argparse.Namespace, model: Model, game: GameSettings
+    options: argparse.Namespace, model: Trained, game: GameSettings
 ) -> list[gymnasium.vector.VectorEnv]:
     """One, or for lock-step games of the Dino two with half of the games each: two browsers, which take turns
     with the network."""
@@ -137,7 +138,7 @@ def _play(
 
 
 def _keep(
-    options: argparse.Namespace, model: Model, evaluation: Evaluation, game: GameSettings, browser: str
+    options: argparse.Namespace, model: Trained, evaluation: Evaluation, game: GameSettings, browser: str
 ):
     for played in evaluation.games:
         replay = Replay(

@@ -9,12 +9,13 @@ import numpy as np
 
 from dino_rl.browser.chrome import has_display
 from dino_rl.commands import dino_only
+from dino_rl.engines import load_model
 from dino_rl.envs.catalog import interface, make_single_env
 from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import BrowserError, DinoError
 from dino_rl.evaluate import Game, play_games
 from dino_rl.record import record_games
-from dino_rl.results.model import Model
+from dino_rl.results.model import Trained
 from dino_rl.results.overlay import Player
 from dino_rl.results.video import check_film
 from dino_rl.settings import DINO_ID
@@ -29,7 +30,7 @@ def play(options: argparse.Namespace) -> int:
         raise DinoError(f"{options.url} keeps its own time: use --clock live.")
     if options.record:
         check_film(options.record)
-    model = Model(options.model)
+    model = load_model(options.model, options.trust)
     is_dino = model.env.id == DINO_ID
     # On a film there is room for what any network thinks, in a window only beside the Dino.
     overlay = {} if options.record else {"overlay": False}
@@ -89,7 +90,7 @@ def _tell(game: Game):
 class _Show:
     """Shows each step of the Dino to whoever watches."""
 
-    def __init__(self, options, model: Model, env, has_window: bool):
+    def __init__(self, options, model: Trained, env, has_window: bool):
         self._dino = env.envs[0].unwrapped
         self._overlay = options.overlay
         # Lock-step runs as fast as it can; somebody who watches wants the game's own pace.

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 
 from dino_rl.commands import dino_only
+from dino_rl.engines import load_model
 from dino_rl.errors import DinoError
 from dino_rl.evaluate import Evaluation
 from dino_rl.record import record_model
-from dino_rl.results.model import Model
 from dino_rl.terminal import console, number
 
 
@@ -15,7 +15,7 @@ def record(options: argparse.Namespace) -> int:
     """Run the command."""
     if options.out and options.before_after:
         raise DinoError("--before-after makes two films, before.mp4 and after.mp4: leave out --out.")
-    model = Model(options.model)
+    model = load_model(options.model, options.trust)
     dino_only.fill_in(options, model.env.id, max_score=None)
     seeds = range(options.seed, options.seed + options.games)
     record_model(

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from dino_rl.engines import cluster_for, make_trainer
 from dino_rl.envs.catalog import default_settings
 from dino_rl.errors import EXIT_DONE, EXIT_INTERRUPTED, DinoError, RunError
 from dino_rl.results.iterations import IterationChart
 from dino_rl.results.output import check_writable
 from dino_rl.results.plots import plot_run
-from dino_rl.settings import DINO_ID, RunSettings, from_dict, preset
+from dino_rl.settings import DINO_ID, RunSettings, from_dict, preset, with_actors, with_network
 from dino_rl.terminal import TrainingView, console, number
 from dino_rl.train import Trainer
 
@@ -27,12 +28,19 @@ def train(options: argparse.Namespace) -> int:
         settings = _saved_settings(run_dir)
     else:
         run_dir = options.run_dir or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
-        settings = _chosen_settings(options)
+        settings = chosen_settings(options)
         if (run_dir / "run.json").exists():
             raise RunError(f"{run_dir} already holds a run: go on with --resume {run_dir}, or name another.")
         check_writable(run_dir / "run.json")
-    settings = _with_options(settings, options)
-    trainer = Trainer(settings, run_dir, resume=bool(options.resume), watch=options.watch)
+    settings = with_options(settings, options)
+    if not options.resume:
+        settings = with_network(settings, options.width, options.activation, options.learning_rate)
+    with cluster_for(settings, options.ray_address):
+        return _run(settings, run_dir, options)
+
+
+def _run(settings: RunSettings, run_dir: Path, options: argparse.Namespace) -> int:
+    trainer = make_trainer(settings, run_dir, bool(options.resume), options.watch, options.trust)
     command = "python run_dino.py " + " ".join(sys.argv[1:])
     made_with = ", ".join(" ".join(item) for item in trainer.made_for.versions.items())
     console.print(
@@ -65,15 +73,21 @@ def train(options: argparse.Namespace) -> int:
     if trainer.episodes:
         for path in plot_run(run_dir):
             console.print(f"Drawn: {path}")
-    console.print(f"Done. Watch it: python run_dino.py play --model {run_dir}/best.h5")
+    console.print(f"Done. Watch it: python run_dino.py play --model {trainer.model_path}")
     return EXIT_DONE
 
 
-def _chosen_settings(options: argparse.Namespace) -> RunSettings:
+def chosen_settings(options: argparse.Namespace) -> RunSettings:
     """The preset that is named, or the environment's own."""
     if not options.preset:
-        return default_settings(options.env or DINO_ID, options.algo or "dqn")
+        return default_settings(options.env or DINO_ID, options.algo or "dqn", options.engine or "keras")
     settings = preset(options.preset)
+    if options.engine and options.engine != settings.engine:
+        if {options.engine, settings.engine} != {"keras", "ray"}:
+            raise DinoError(
+                f"The preset {options.preset} is for --engine {settings.engine}: leave one of them out."
+            )
+        settings = replace(settings, engine=options.engine)
     if options.algo and options.algo != settings.algorithm:
         raise DinoError(
             f"The preset {options.preset} is for --algo {settings.algorithm}: leave one of them out."
@@ -92,7 +106,8 @@ def _saved_settings(run_dir: Path) -> RunSettings:
         raise RunError(f"{run_dir} is not a run directory: it has no run.json that can be read.") from error
 
 
-def _with_options(settings: RunSettings, options: argparse.Namespace) -> RunSettings:
+def with_options(settings: RunSettings, options: argparse.Namespace) -> RunSettings:
+    """The settings with what the command line says of them."""
     if options.steps and options.minutes is None:
         settings = replace(settings, minutes=None)
     given = {
@@ -107,6 +122,8 @@ def _with_options(settings: RunSettings, options: argparse.Namespace) -> RunSett
             greedy = min(options.num_envs - 1, round(options.num_envs * env.greedy_envs / env.num_envs))
             env = replace(env, num_envs=options.num_envs, greedy_envs=greedy)
         given["env"] = env
+    if options.actors is not None:
+        settings = with_actors(settings, options.actors)
     return replace(settings, **given)
 
 

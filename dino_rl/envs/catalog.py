@@ -12,6 +12,7 @@ from dino_rl.errors import DinoError
 from dino_rl.settings import (
     DINO_FIELDS,
     DINO_ID,
+    ENGINES,
     PRESETS,
     EnvSettings,
     GameSettings,
@@ -45,25 +46,32 @@ class Interface:
         return len(self.observation_shape) == 3
 
 
-def default_settings(env_id: str, algorithm: str = "dqn") -> RunSettings:
+def default_settings(env_id: str, algorithm: str = "dqn", engine: str = "keras") -> RunSettings:
     """The preset of an environment; for one that has none, that of its kind of observation.
 
     Raises:
         DinoError: unknown, not installed, or of a kind that nothing here learns.
     """
+    if algorithm not in ENGINES[engine]:
+        raise DinoError(f"--engine {engine} has no {algorithm}: use {' or '.join(ENGINES[engine])}.")
+    presets_of = "keras" if engine == "ray" else engine
     for settings in PRESETS.values():
-        if (settings.env.id, settings.algorithm) == (env_id, algorithm):
-            return settings
+        if (settings.env.id, settings.engine, settings.algorithm) == (env_id, presets_of, algorithm):
+            return replace(settings, engine=engine)
     if env_id == DINO_ID:
         raise DinoError(f"{DINO_ID} is not for --algo {algorithm}: use dqn.")
-    name = standard.kind_of(env_id) + ("" if algorithm == "dqn" else f"-{algorithm}")
-    if name not in PRESETS:
-        raise DinoError(f"{env_id} shows images, which are not for --algo {algorithm}: use dqn.")
-    settings = PRESETS[name]
-    return replace(
-        settings,
-        env=replace(settings.env, id=env_id),
-        stop_return=standard.spec_of(env_id).reward_threshold,
+    kind = standard.kind_of(env_id)
+    for name, settings in PRESETS.items():
+        if name.startswith(kind) and (settings.engine, settings.algorithm) == (presets_of, algorithm):
+            return replace(
+                settings,
+                engine=engine,
+                env=replace(settings.env, id=env_id),
+                stop_return=standard.spec_of(env_id).reward_threshold,
+            )
+    raise DinoError(
+        f"{env_id} shows {kind}, which are not for --algo {algorithm} --engine {engine}: "
+        "use --algo dqn --engine keras."
     )
 
 

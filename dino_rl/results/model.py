@@ -51,9 +51,14 @@ def save_model(path: Path, network: keras.Model, card: dict[str, Any]):
     part = path.with_name("part-" + path.name)
     network.save(part, include_optimizer=False)
     part.replace(path)
-    card_part = part.with_suffix(".json")
-    card_part.write_text(json.dumps(card, indent=2) + "\n")
-    card_part.replace(card_path(path))
+    save_card(path, card)
+
+
+def save_card(path: Path, card: dict[str, Any]):
+    """Write the card of the model at `path`."""
+    part = card_path(path.with_name("part-" + path.name))
+    part.write_text(json.dumps(card, indent=2) + "\n")
+    part.replace(card_path(path))
 
 
 def model_card(settings: RunSettings, made_for: Interface, **facts: Any) -> dict[str, Any]:
@@ -72,40 +77,32 @@ def model_card(settings: RunSettings, made_for: Interface, **facts: Any) -> dict
     }
 
 
-class Model:
-    """A network that was trained, ready to play greedily.
-
-    The network is built anew from the card, and only numbers are read from the .h5 file: a file from a
-    stranger runs no code here, and one written by a newer Keras still loads.
+class Trained:
+    """What was trained, ready to play greedily, whatever kind of file it is: what its card says of it.
 
     Args:
-        path: an .h5 file with its card beside it, or a run's directory, for its best model.
+        path: of the model; its card lies beside it.
 
     Raises:
-        ModelError: missing, damaged, unsafe, or not what its card says.
-        RunError: a directory that is no run, or has no model yet.
+        ModelError: no card, or one of something else.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = model_of(Path(path))
-        _check_file(self.path)
-        self.card = _load_card(self.path)
+    def __init__(self, path: Path):
+        self.path = path
+        self.card = _load_card(path)
         try:
-            settings = from_dict(RunSettings, self.card["settings"])
-            shape = tuple(self.card["observation_shape"])
-            self.network = make_network(settings, shape, self.card["num_actions"])
+            self.settings = from_dict(RunSettings, self.card["settings"])
+            self._shape = tuple(self.card["observation_shape"])
+            self._num_actions = int(self.card["num_actions"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{card_path(self.path)} is not a model card of this project ({error})."
-            ) from error
-        self.algorithm = settings.algorithm
-        self.env = settings.env
-        self._epsilon = play_epsilon(settings)
+            raise self._foreign_card(error) from error
+        self.algorithm = self.settings.algorithm
+        self.env = self.settings.env
+        self._epsilon = play_epsilon(self.settings)
         self._rng = np.random.default_rng(0)
-        _load_weights(self.network, self.path)
-        self._values = tf.function(
-            lambda x: self.network(x, training=False), reduce_retracing=True, autograph=False
-        )
+
+    def _foreign_card(self, error: Exception) -> ModelError:
+        return ModelError(f"{card_path(self.path)} is not a model card of this project ({error}).")
 
     def check(self, observation_shape: tuple[int, ...], num_actions: int):
         """Refuse an environment that the network was not made for.
@@ -113,26 +110,26 @@ class Model:
         Raises:
             ModelError: it takes other observations, or chooses among other actions.
         """
-        takes, gives = self.network.input_shape[1:], self.network.output_shape[-1]
-        if takes != observation_shape or gives != num_actions:
+        if self._shape != observation_shape or self._num_actions != num_actions:
             raise ModelError(
-                f"{self.path} takes observations {takes} and chooses among {gives} actions; the environment "
-                f"has {observation_shape} and {num_actions}: use the model's own environment."
+                f"{self.path} takes observations {self._shape} and chooses among {self._num_actions} "
+                f"actions; the environment has {observation_shape} and {num_actions}: use the model's own "
+                "environment."
             )
 
     def warm_up(self, num_envs: int):
-        """Have TensorFlow compile now what a live game cannot wait for."""
-        shape = self.network.input_shape[1:]
-        self.values(np.zeros((num_envs, *shape), np.uint8 if len(shape) == 3 else np.float32))
+        """Have done now what a live game cannot wait for: compiling."""
+        dtype = np.uint8 if len(self._shape) == 3 else np.float32
+        self.values(np.zeros((num_envs, *self._shape), dtype))
 
     def values(self, observations: np.ndarray) -> np.ndarray:
-        """What is behind the actions: Q-values, or probabilities by CEM. [B, ...] -> float32 [B, A]."""
-        return self._values(observations).numpy()
+        """What is behind the actions: Q-values, or probabilities. [B, ...] -> float32 [B, A]."""
+        raise NotImplementedError
 
     @property
     def values_are(self) -> str:
         """A word for what `values` gives."""
-        return PROBABILITIES if self.algorithm == "cem" else Q_VALUES
+        return Q_VALUES if self.algorithm == "dqn" else PROBABILITIES
 
     def think(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Actions, int64 [B], and the values that they were chosen by, float32 [B, A]."""
@@ -146,6 +143,37 @@ class Model:
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Actions of the finished agent, int64 [B]."""
         return self.think(observations)[0]
+
+
+class Model(Trained):
+    """A Keras network.
+
+    The network is built anew from the card, and only numbers are read from the .h5 file: a file from a
+    stranger runs no code here, and one written by a newer Keras still loads.
+
+    Args:
+        path: an .h5 file with its card beside it, or a run's directory, for its best model.
+
+    Raises:
+        ModelError: missing, damaged, unsafe, or not what its card says.
+        RunError: a directory that is no run, or has no model yet.
+    """
+
+    def __init__(self, path: str | Path):
+        path = model_of(Path(path))
+        _check_file(path)
+        super().__init__(path)
+        try:
+            self.network = make_network(self.settings, self._shape, self._num_actions)
+        except (TypeError, ValueError) as error:
+            raise self._foreign_card(error) from error
+        _load_weights(self.network, self.path)
+        self._values = tf.function(
+            lambda x: self.network(x, training=False), reduce_retracing=True, autograph=False
+        )
+
+    def values(self, observations: np.ndarray) -> np.ndarray:
+        return self._values(observations).numpy()
 
 
 def _check_file(path: Path):

@@ -14,6 +14,7 @@ from dino_rl.settings import DINO_ID
 
 RUNS = Path("runs")  # where runs lie unless the user says otherwise
 ABOUT, BEST_MODEL, VIDEOS = "run.json", "best.h5", "videos"
+BEST_OF_RLLIB = "best"  # a directory
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ class Run:
         Raises:
             RunError: none has been kept yet.
         """
-        path = self.path / BEST_MODEL
-        if not path.exists():
-            raise RunError(f"{self.path} holds no {BEST_MODEL} yet: train it a while longer.")
-        return path
+        for name in (BEST_MODEL, BEST_OF_RLLIB):
+            if (self.path / name).exists():
+                return self.path / name
+        raise RunError(f"{self.path} holds no {BEST_MODEL} yet: train it a while longer.")
 
     @property
     def videos(self) -> list[Path]:

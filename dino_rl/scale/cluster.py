@@ -1,0 +1,55 @@
+"""A Ray cluster to run on: one that is there, or one of our own that ends with us."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from ray._private import ray_constants
+
+from dino_rl.errors import DinoError
+
+# Ray trusts whoever reaches its ports: our own cluster listens to this machine only.
+LOOPBACK = "127.0.0.1"
+
+
+@contextmanager
+def cluster(address: str | None = None, workers: int = 1) -> Iterator[None]:
+    """Be part of a Ray cluster; what is started here is gone afterwards.
+
+    Args:
+        address: of a running cluster (`HOST:PORT`, or `auto`: the one on this machine); None starts one on
+            loopback.
+        workers: processes that shall run side by side; Ray counts each as one CPU, and ours is told that it
+            has that many, for most of them wait for a browser or for the learner.
+
+    Raises:
+        DinoError: there is no cluster at `address`.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Work is for CPUs unless it asks for a GPU; hiding GPUs from what asks for none is Ray's future default.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address:
+            ray.init(address, **quiet)
+        else:
+            # A node that may be part of a larger cluster takes the machine's own address for 127.0.0.1, and
+            # listens to everybody.
+            ray_constants.ENABLE_RAY_CLUSTER = False
+            ray.init(
+                _node_ip_address=LOOPBACK,
+                include_dashboard=False,
+                num_cpus=max(workers, os.cpu_count() or 1),
+                **quiet,
+            )
+    except (OSError, ValueError, RuntimeError) as error:  # among them: TMPDIR's name is too long for sockets
+        where = f"at {address}" if address else "on this machine"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DinoError(f"No Ray cluster {where} ({reason}): see docs/scaling.md.") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = True
