@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import psutil
 import ray
 from ray._private import ray_constants
 
@@ -31,6 +32,7 @@ def cluster(address: str | None = None, workers: int = 1) -> Iterator[None]:
     # Work is for CPUs unless it asks for a GPU; hiding GPUs from what asks for none is Ray's future default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    before = set(psutil.Process().children(recursive=True))
     try:
         if address:
             ray.init(address, **quiet)
@@ -44,7 +46,10 @@ def cluster(address: str | None = None, workers: int = 1) -> Iterator[None]:
                 num_cpus=max(workers, os.cpu_count() or 1),
                 **quiet,
             )
-    except (OSError, ValueError, RuntimeError) as error:  # among them: TMPDIR's name is too long for sockets
+    except Exception as error:  # noqa: BLE001 - Ray raises this very class when a busy machine starts slowly
+        for process in set(psutil.Process().children(recursive=True)) - before:
+            with suppress(psutil.Error):
+                process.kill()  # Ray leaves them behind
         where = f"at {address}" if address else "on this machine"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DinoError(f"No Ray cluster {where} ({reason}): see docs/scaling.md.") from error
