@@ -29,6 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
+WARM_UP_S = 20.0
+
+
 @dataclass(frozen=True)
 class Rates:
     """What one thing costs. Seconds are of one core.
@@ -167,20 +170,34 @@ class _Simulation:
         for actor in range(layout.actors):
             self._next_rollout(actor)
         resources = [*self.machines, self.link_in, self.link_out]
-        ends: list[tuple[float, int]] = []
-        while self.now < seconds:
+        counting_from = 0.0
+        while self.now < WARM_UP_S + seconds:
+            if not counting_from and self.now > WARM_UP_S:
+                counting_from = self.now
+                self._count_anew(resources)
             ends = [(resource.next_end(), i) for i, resource in enumerate(resources)]
             end, i = min(ends)
             self.now = end
             resources[i].finish(end)()
         busy_links = max(self.link_in.busy, self.link_out.busy)
+        passed = self.now - counting_from
+        idle = zip(self.idle_since, self.rolling, strict=True)
+        self.waiting_s += sum(self.now - since for since, rolling in idle if not rolling)
         return Outcome(
-            steps_per_s=self.steps / self.now,
-            updates_per_s=self.updates / self.now,
-            learner_busy=self.learner_busy_s / self.now,
-            link_busy=busy_links / self.now,
-            actors_waiting=self.waiting_s / self.now / layout.actors,
+            steps_per_s=self.steps / passed,
+            updates_per_s=self.updates / passed,
+            learner_busy=self.learner_busy_s / passed,
+            link_busy=busy_links / passed,
+            actors_waiting=self.waiting_s / passed / layout.actors,
         )
+
+    def _count_anew(self, resources: list[Resource]):
+        """Without the beginning, when all actors send at once."""
+        self.steps = self.updates = 0
+        self.learner_busy_s = self.waiting_s = 0.0
+        self.idle_since = [self.now] * self.layout.actors
+        for resource in resources:
+            resource.busy = 0.0
 
     # --- Actors --------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ def cluster(address: str | None = None, workers: int = 1) -> Iterator[None]:
                 num_cpus=max(workers, os.cpu_count() or 1),
                 **quiet,
             )
-    except Exception as error:  # noqa: BLE001 - Ray raises this very class when a busy machine starts slowly
+    except Exception as error:  # this very class is what Ray raises when a busy machine starts slowly
         for process in set(psutil.Process().children(recursive=True)) - before:
             with suppress(psutil.Error):
                 process.kill()  # Ray leaves them behind
