@@ -90,7 +90,7 @@ def algorithm_config(settings: RunSettings) -> AlgorithmConfig:
                 ),
             )
         )
-        .reporting(metrics_num_episodes_for_smoothing=100, min_time_s_per_iteration=1)
+        .reporting(min_time_s_per_iteration=1, min_sample_timesteps_per_iteration=0)
         .debugging(seed=settings.seed, log_level="ERROR")
     )
 

@@ -19,6 +19,7 @@ from dino_rl.train import Trainer
 # What RLlib calls the numbers that our logs have.
 LOSS = {"dqn": "qf_loss", "ppo": "total_loss"}
 Q_MEAN = "qf_mean"
+TRAINED = "num_module_steps_trained"  # transitions, in an iteration
 STEPS = ("env_runners", "num_env_steps_sampled_lifetime")
 
 
@@ -105,6 +106,8 @@ class RLlibLearner:
         self.interval_columns = ("loss", "q_mean") if settings.algorithm == "dqn" else ("loss",)
         self.algorithm: Algorithm = algorithm_config(settings).build_algo()
         self.updates = 0
+        of = settings.rllib
+        self._batch_size = of.batch_size if settings.algorithm == "dqn" else of.minibatch_size
         self._loss = LOSS[settings.algorithm]
         self._numbers: list[dict[str, float]] = []
 
@@ -129,7 +132,7 @@ class RLlibLearner:
             self._numbers.append(
                 {name: float(learned[name]) for name in (self._loss, Q_MEAN) if name in learned}
             )
-            self.updates = int(learned.get("weights_seq_no", 0))
+            self.updates += round(float(learned[TRAINED]) / self._batch_size)
         return self._steps() - before, list(results["env_runners"].get(ENDED, ()))
 
     def _steps(self) -> int:
