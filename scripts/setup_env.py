@@ -3,8 +3,8 @@
     python3 scripts/setup_env.py [run | test | lint | ray]
 
 `run` is what playing and training need; `test`, `lint` and `ray` (RLlib, Tune, torch) add to it. Each is
-done once and skipped until a requirements file or this script changes. Standard library only, and no syntax newer than
-Python 3.6, so that a Python too old for TensorFlow can still say so in one line.
+done once and skipped until a requirements file or this script changes. Standard library only, and no syntax
+newer than Python 3.6, so that a Python too old for TensorFlow can still say so in one line.
 """
 
 import functools
