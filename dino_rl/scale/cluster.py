@@ -41,6 +41,7 @@ def cluster(address: str | None = None, workers: int = 1) -> Iterator[None]:
             # listens to everybody.
             ray_constants.ENABLE_RAY_CLUSTER = False
             ray.init(
+                "local",  # otherwise Ray joins whatever cluster it finds on the machine
                 _node_ip_address=LOOPBACK,
                 include_dashboard=False,
                 num_cpus=max(workers, os.cpu_count() or 1),
