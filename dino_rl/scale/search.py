@@ -156,6 +156,9 @@ class _Progress(tune.Callback):
         self._count, self._trials, self._say = count_trials(settings), trials, say
         self._numbers: dict[str, int] = {}
 
+    def __getstate__(self) -> dict:
+        return {}  # Tune keeps a copy of all that it was given, which nobody here ever loads
+
     def _tell(self, trial, what: str):
         number = self._numbers.setdefault(trial.trial_id, len(self._numbers) + 1)
         config = trial.config
