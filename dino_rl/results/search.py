@@ -89,7 +89,7 @@ def plot_search(directory: Path, ranked: list[Outcome], metric: str, title: str)
 
     networks = sorted({(each.width, each.activation) for each in ranked})
     reached = [getattr(each, metric) for each in ranked if each.reached]
-    ceiling = 1.15 * max(reached, default=1.0)
+    ceiling = 1.15 * max(reached, default=1.0)  # where those stand that never came to the target
     paths = []
     for name, style in BACKGROUNDS.items():
         with plt.style.context(style):
@@ -124,7 +124,7 @@ def plot_search(directory: Path, ranked: list[Outcome], metric: str, title: str)
                 )
             unit = "environment steps" if metric == "steps" else "seconds"
             axes.set(title=title, xlabel="learning rate", ylabel=f"{unit} to the target", xscale="log")
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * ceiling)
             axes.grid(alpha=0.25)
             axes.legend()
             path = directory / f"search-{name}.png"
