@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dino_rl.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, DinoError
-from dino_rl.settings import ALGORITHMS, DINO_ID, ENGINES, FILM_SECONDS, PRESETS
+from dino_rl.settings import ACTIVATIONS, ALGORITHMS, DINO_ID, ENGINES, FILM_SECONDS, PRESETS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,6 +48,12 @@ def _list(kind: Callable) -> Callable:
         return tuple(kind(part) for part in text.split(","))
 
     return parse
+
+
+def _activation(text: str) -> str:
+    if text not in ACTIVATIONS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(ACTIVATIONS)}")
+    return text
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -106,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--widths", type=_list(_count), metavar="N,N", help="of the hidden dense layers (32,64,128)"
     )
     tune.add_argument(
-        "--activations", type=_list(str), metavar="A,A", help="of the hidden layers (relu,tanh)"
+        "--activations", type=_list(_activation), metavar="A,A", help="of the hidden layers (relu,tanh)"
     )
     tune.add_argument(
         "--learning-rates", type=_range, metavar="FROM,TO", help="drawn log-uniformly (1e-4,1e-2)"

@@ -9,6 +9,7 @@ import numpy as np
 from dino_rl.errors import DinoError
 
 DINO_ID = "ChromeDino-v0"
+ACTIVATIONS = ("relu", "tanh", "elu", "gelu", "silu")
 ALGORITHMS = ("dqn", "cem", "ppo")
 # Who does the work: this project's own algorithms in one process, the same with actors on Ray, or RLlib's.
 ENGINES = {"keras": ("dqn", "cem"), "ray": ("dqn",), "rllib": ("dqn", "ppo")}

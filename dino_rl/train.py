@@ -214,7 +214,13 @@ class Trainer:
             while self.progress < 1.0 and not self.stopped:
                 actions, values = self.learner.act(observations, self.progress)
                 if self._watch:
-                    show(self.env, num_envs - 1, values[-1], actions[-1], f"step {self.step:,}")
+                    show(
+                        self.env,
+                        num_envs - 1,
+                        values[-1],
+                        actions[-1],
+                        f"step {self.step:,}{', greedy' * bool(greedy[-1])}",
+                    )
                 # The environment steps in its own thread, which waits for the browser; meanwhile we learn.
                 stepping = stepper.submit(self.env.step, actions)
                 with self._clock.timed("learn"):

@@ -69,8 +69,9 @@ def painted():
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.env.id])
 def test_an_environment_picks_a_preset_of_its_own(name):
     preset = PRESETS[name]
-    chosen = default_settings(preset.env.id, preset.algorithm)
-    assert (chosen.env.id, chosen.algorithm) == (preset.env.id, preset.algorithm)
+    wanted = (preset.env.id, preset.algorithm, preset.engine)
+    chosen = default_settings(*wanted)
+    assert (chosen.env.id, chosen.algorithm, chosen.engine) == wanted
 
 
 def test_any_other_environment_gets_the_settings_of_its_kind():
@@ -250,7 +251,7 @@ def test_what_is_not_installed_is_named(env_id, module, package, monkeypatch):
 
 def test_the_cross_entropy_method_takes_vectors_only():
     for env_id in (BREAKOUT, DINO_ID):
-        with pytest.raises(DinoError, match="use dqn"):
+        with pytest.raises(DinoError, match="use --algo dqn"):
             default_settings(env_id, "cem")
 
 

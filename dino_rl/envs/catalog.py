@@ -59,7 +59,7 @@ def default_settings(env_id: str, algorithm: str = "dqn", engine: str = "keras")
         if (settings.env.id, settings.engine, settings.algorithm) == (env_id, presets_of, algorithm):
             return replace(settings, engine=engine)
     if env_id == DINO_ID:
-        raise DinoError(f"{DINO_ID} is not for --algo {algorithm}: use dqn.")
+        raise DinoError(f"{DINO_ID} is not for --algo {algorithm}: use --algo dqn.")
     kind = standard.kind_of(env_id)
     for name, settings in PRESETS.items():
         if name.startswith(kind) and (settings.engine, settings.algorithm) == (presets_of, algorithm):

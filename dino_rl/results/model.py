@@ -17,7 +17,7 @@ from dino_rl import __version__
 from dino_rl.agents.algorithms import make_network, play_epsilon
 from dino_rl.agents.learner import epsilon_greedy
 from dino_rl.envs.catalog import Interface, used_settings
-from dino_rl.errors import ModelError
+from dino_rl.errors import DinoError, ModelError
 from dino_rl.results.overlay import PROBABILITIES, Q_VALUES
 from dino_rl.results.runs import model_of
 from dino_rl.settings import RunSettings, from_dict
@@ -165,7 +165,7 @@ class Model(Trained):
         super().__init__(path)
         try:
             self.network = make_network(self.settings, self._shape, self._num_actions)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, DinoError) as error:
             raise self._foreign_card(error) from error
         _load_weights(self.network, self.path)
         self._values = tf.function(
