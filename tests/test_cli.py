@@ -63,7 +63,7 @@ WRONG_WORDS = {
     "unknown option": (("train", "--frobnicate"), "--frobnicate"),
     "unknown environment": (("train", "--env", "Nope-v0", "--steps", "5"), "Nope-v0"),
     "continuous actions": (("train", "--env", "Pendulum-v1"), "continuous"),
-    "an algorithm for other observations": (("train", "--algo", "cem"), "use dqn"),
+    "an algorithm for other observations": (("train", "--algo", "cem"), "use --algo dqn"),
     "a preset of another algorithm": (("train", "--preset", "cartpole", "--algo", "cem"), "--algo dqn"),
     "a preset of no environment": (("train", "--preset", "vectors"), "--env"),
     "a network for images": (("train", "--preset", "breakout", "--env", "CartPole-v1"), "dense"),
