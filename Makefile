@@ -6,7 +6,7 @@ PY     := .venv/bin/python
 SETUP  := @$(PYTHON) scripts/setup_env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray play train evaluate test test-learning test-ray lint format benchmark check-bare clean
+.PHONY: help setup setup-ray play train evaluate test test-learning test-ray lint format benchmark check-bare bench-peers clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,10 @@ format:  ## put the code into its format and fix what can be fixed
 benchmark:  ## measure the speed of the game and of learning on this machine
 	$(SETUP) run
 	$(PY) run_dino.py benchmark $(ARGS)
+
+bench-peers:  ## measure the learner beside Stable-Baselines3 and CleanRL's shape
+	$(SETUP) bench
+	$(PY) bench/peers.py $(ARGS)
 
 check-bare:  ## try play and test in a bare Debian (as root, needs debootstrap)
 	@bash scripts/check_bare.sh

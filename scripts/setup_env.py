@@ -1,6 +1,6 @@
 """Make what `make play`, `make train` and `make test` need: .venv with its packages, and a browser.
 
-    python3 scripts/setup_env.py [run | test | lint | ray]
+    python3 scripts/setup_env.py [run | test | lint | ray | bench]
 
 `run` is what playing and training need; `test`, `lint` and `ray` (RLlib, Tune, torch) add to it. Each is
 done once and skipped until a requirements file or this script changes. Standard library only, and no syntax
@@ -32,8 +32,10 @@ REQUIREMENTS = {
     "test": "requirements-test.txt",
     "lint": "requirements-dev.txt",
     "ray": "requirements-ray.txt",
+    "bench": "requirements-bench.txt",
 }
-SIZES = {"ray": "4 to 8 GB in .venv, for torch brings what GPUs need along"}
+_TORCH = "4 to 8 GB in .venv, for torch brings what GPUs need along"
+SIZES = {"ray": _TORCH, "bench": _TORCH}
 
 BROWSERS = (
     "google-chrome",
