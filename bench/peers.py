@@ -31,11 +31,9 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from dino_rl.agents.dqn import DQN
-from dino_rl.agents.replay import Replay
-from dino_rl.settings import DQNSettings
+from dino_rl.benchmark import FILLED, full_learner
+from dino_rl.settings import DQNSettings, EnvSettings, RunSettings
 
-FRAMES = 20_000
 ACTIONS = 3
 TURN_S = 2.0
 # What Stable-Baselines3 and CleanRL have: no double or dueling, single steps, uniform replay, a target
@@ -59,33 +57,15 @@ Update = Callable[[], object]
 
 def ours(settings: DQNSettings, size: int) -> Update:
     """One update of dino_rl's learner on pictures of size x size x 4."""
-    rng = np.random.default_rng(0)
-    num_envs = 16
-    replay = Replay(
-        FRAMES, num_envs, (size, size), np.dtype(np.uint8), 4, 1,
-        settings.n_step, settings.discount, settings.priority_exponent, rng,
-    )  # fmt: skip
-    nothing = np.zeros(num_envs, bool)
-    for _ in range(FRAMES // num_envs):
-        frames = rng.integers(0, 256, (num_envs, size, size), np.uint8)
-        replay.add(
-            frames, nothing, rng.integers(0, ACTIONS, num_envs), rng.random(num_envs), nothing, nothing
-        )
-    agent = DQN(settings, (size, size, 4), ACTIONS, rng)
-
-    def update():
-        batch = replay.sample(settings.batch_size, settings.importance_exponent)
-        replay.update_priorities(batch.index, agent.update(batch, settings.learning_rate)[2])
-
-    return update
+    return full_learner(RunSettings(env=EnvSettings(stack_stride=1), dqn=settings), size)[2]
 
 
 def stacks(space: gymnasium.spaces.Box) -> ReplayBuffer:
     """Stable-Baselines3's replay memory, full of random pictures."""
     rng = np.random.default_rng(0)
     # A stack for each transition, as this memory keeps them: fewer, so that it stays in bounds.
-    buffer = ReplayBuffer(FRAMES // 4, space, gymnasium.spaces.Discrete(ACTIONS), "cpu", 1)
-    for _ in range(FRAMES // 4):
+    buffer = ReplayBuffer(FILLED // 4, space, gymnasium.spaces.Discrete(ACTIONS), "cpu", 1)
+    for _ in range(FILLED // 4):
         observation = rng.integers(0, 256, (1, *space.shape), np.uint8)
         action = rng.integers(0, ACTIONS, (1, 1))
         buffer.add(observation, observation, action, rng.random(1), np.zeros(1), [{}])

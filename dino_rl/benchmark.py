@@ -2,20 +2,21 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dino_rl.agents.dqn import DQN
+from dino_rl.agents.dqn import DQN, make_replay
 from dino_rl.agents.replay import Replay
 from dino_rl.browser import Game
 from dino_rl.browser.frames import SIZE
 from dino_rl.browser.tutorial import TutorialCalls
 from dino_rl.envs import DinoVectorEnv
-from dino_rl.settings import DQNSettings, EnvSettings
+from dino_rl.settings import DQNSettings, EnvSettings, RunSettings
 
 ACTION_WEIGHTS = (0.85, 0.10, 0.05)
 STACK = (SIZE, SIZE, EnvSettings().stack_size)
+FILLED = 20_000  # frames in the replay memory
 FRAMES = 4  # a step, as in what others measure
 GAMES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -59,29 +60,36 @@ def tutorial_steps_per_s(seconds: float) -> float:
         return _rate(TutorialCalls(game).step, seconds, warm_up=10)
 
 
-def learner(settings: DQNSettings, seconds: float) -> Iterator[Figure]:
-    """Updates a second on pictures, and the share of an update that sampling takes."""
+def full_learner(settings: RunSettings, size: int) -> tuple[DQN, Replay, Callable[[], None]]:
+    """An agent for pictures of size x size, a replay memory of `FILLED` random ones, and one whole update:
+    sampling, gradient step, target network, priorities."""
+    dqn, num_envs = settings.dqn, settings.env.num_envs
     rng = np.random.default_rng(0)
-    num_envs = EnvSettings().num_envs
-    replay = Replay(
-        20_000, num_envs, STACK[:2], np.dtype(np.uint8), STACK[2], EnvSettings().stack_stride,
-        settings.n_step, settings.discount, settings.priority_exponent, rng,
-    )  # fmt: skip
+    shape = (size, size, settings.env.stack_size)
+    bounded = replace(settings, dqn=replace(dqn, replay_capacity=FILLED))
+    replay = make_replay(bounded, num_envs, 1.0, shape, np.dtype(np.uint8), rng)
     nothing = np.zeros(num_envs, bool)
-    for _ in range(20_000 // num_envs):
-        frames = rng.integers(0, 256, (num_envs, *STACK[:2]), np.uint8)
+    for _ in range(FILLED // num_envs):
+        frames = rng.integers(0, 256, (num_envs, size, size), np.uint8)
         replay.add(frames, nothing, rng.integers(0, 3, num_envs), rng.random(num_envs), nothing, nothing)
-    agent = DQN(settings, STACK, 3, rng)
+    agent = DQN(dqn, shape, 3, rng)
 
     def update():
-        batch = replay.sample(settings.batch_size, settings.importance_exponent)
-        replay.update_priorities(batch.index, agent.update(batch, settings.learning_rate)[2])
+        batch = replay.sample(dqn.batch_size, dqn.importance_exponent)
+        replay.update_priorities(batch.index, agent.update(batch, dqn.learning_rate)[2])
 
+    return agent, replay, update
+
+
+def learner(run: RunSettings, seconds: float) -> Iterator[Figure]:
+    """Updates a second on pictures, and the share of an update that sampling takes."""
+    settings, num_envs = run.dqn, run.env.num_envs
+    agent, replay, update = full_learner(run, SIZE)
     updates = _rate(update, seconds, warm_up=3)
     samples = _rate(lambda: replay.sample(settings.batch_size), seconds / 4, warm_up=1)
     yield Figure(f"learner, batch {settings.batch_size}", updates, "updates/s")
     yield Figure("sampling a batch, share of an update", 100 * updates / samples, "%")
-    observations = rng.integers(0, 256, (num_envs, *STACK), np.uint8)
+    observations = np.random.default_rng(0).integers(0, 256, (num_envs, *STACK), np.uint8)
     acting = _rate(lambda: agent.act(observations), seconds / 4, warm_up=3)
     yield Figure(f"choosing actions for {num_envs} games", 1000 / acting, "ms")
 
@@ -141,5 +149,5 @@ def measure(seconds: float = 10.0, games: tuple[int, ...] = GAMES) -> Iterator[F
         rates.append(scaling.steps_per_s)
         yield scaling
     yield Figure("lock-step over the tutorial's calls", max(rates) / tutorial, "times")
-    yield from learner(DQNSettings(), seconds)
+    yield from learner(RunSettings(), seconds)
     yield from live(2 * seconds)

@@ -39,7 +39,7 @@ def _number(kind: Callable, least: float, what: str) -> Callable:
 
 
 _count = _number(int, 1, "a whole number of 1 or more")
-_seed = _number(int, 0, "a whole number of 0 or more")
+_whole = _number(int, 0, "a whole number of 0 or more")
 _minutes = _number(float, 0.01, "a number of minutes above 0")
 
 
@@ -63,7 +63,6 @@ def _range(text: str) -> tuple[float, float]:
     return bounds
 
 
-_actors = _number(int, 0, "a whole number of 0 or more")
 _rate = _number(float, 1e-9, "a number above 0")
 _return = _number(float, -math.inf, "a number")
 
@@ -84,7 +83,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_engine(train)
     train.add_argument("--width", type=_count, metavar="N", help="units of each hidden dense layer")
-    train.add_argument("--activation", metavar="NAME", help="of the hidden layers: relu, tanh...")
+    train.add_argument(
+        "--activation",
+        type=_activation,
+        metavar="NAME",
+        help=f"of the hidden layers: {', '.join(ACTIVATIONS)}",
+    )
     train.add_argument("--learning-rate", type=_rate, metavar="R", help="learning rate (at the start)")
     _add_run_length(train)
     train.add_argument(
@@ -153,7 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     play.add_argument("--max-score", type=_count, metavar="M", help="the Dino's: end a game at this score")
     play.add_argument(
-        "--seed", type=_seed, default=0, metavar="S", help="first seed; not for live games (default: 0)"
+        "--seed", type=_whole, default=0, metavar="S", help="first seed; not for live games (default: 0)"
     )
     play.add_argument("--record", type=Path, metavar="FILE.mp4", help="film the games")
     play.add_argument(
@@ -176,7 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
     record.add_argument(
         "--games", type=_count, default=1, metavar="N", help="games in a film (default: %(default)s)"
     )
-    record.add_argument("--seed", type=_seed, default=0, metavar="S", help="seeds S, S+1, ... (default: 0)")
+    record.add_argument("--seed", type=_whole, default=0, metavar="S", help="seeds S, S+1, ... (default: 0)")
     record.add_argument(
         "--seconds",
         type=_number(float, 0.1, "a number of seconds above 0"),
@@ -200,7 +204,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--games", type=_count, default=50, metavar="N", help="games (default: %(default)s)"
     )
-    evaluate.add_argument("--seed", type=_seed, default=0, metavar="S", help="seeds S, S+1, ... (default: 0)")
+    evaluate.add_argument(
+        "--seed", type=_whole, default=0, metavar="S", help="seeds S, S+1, ... (default: 0)"
+    )
     evaluate.add_argument("--clock", choices=["lockstep", "live"], help="the Dino's (default: lockstep)")
     evaluate.add_argument(
         "--url", choices=["chrome://dino"], help="the Dino's: play on the untouched page (live clock only)"
@@ -320,7 +326,7 @@ def _add_engine(command: argparse.ArgumentParser):
         metavar="NAME",
         help=f"settings: {', '.join(PRESETS)} (default: the environment's own)",
     )
-    command.add_argument("--actors", type=_actors, metavar="N", help="processes that play (ray and rllib)")
+    command.add_argument("--actors", type=_whole, metavar="N", help="processes that play (ray and rllib)")
     command.add_argument(
         "--ray-address",
         metavar="HOST:PORT",
@@ -337,7 +343,7 @@ def _add_run_length(command: argparse.ArgumentParser):
     command.add_argument(
         "--num-envs", type=_count, metavar="N", help="games side by side (default: the preset's)"
     )
-    command.add_argument("--seed", type=_seed, metavar="S", help="seed of everything random (default: 0)")
+    command.add_argument("--seed", type=_whole, metavar="S", help="seed of everything random (default: 0)")
     command.add_argument(
         "--stop-return",
         type=_return,

@@ -146,7 +146,7 @@ def play_side_by_side(
 
     def act(observations: np.ndarray) -> np.ndarray:
         if stop.is_set():
-            raise _Stopped
+            raise Stopped
         return policy(observations)
 
     with ThreadPoolExecutor(len(envs)) as pool:
@@ -163,5 +163,5 @@ def play_side_by_side(
     return Evaluation(sorted(games, key=lambda game: game.seed))
 
 
-class _Stopped(Exception):
-    """Another thread failed, or the user has had enough."""
+class Stopped(Exception):
+    """Raised by a policy to end its games: another failed, or the user has had enough."""

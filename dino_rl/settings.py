@@ -9,7 +9,7 @@ import numpy as np
 from dino_rl.errors import DinoError
 
 DINO_ID = "ChromeDino-v0"
-ACTIVATIONS = ("relu", "tanh", "elu", "gelu", "silu")
+ACTIVATIONS = ("relu", "tanh", "elu", "gelu", "silu", "selu", "leaky_relu", "sigmoid")
 ALGORITHMS = ("dqn", "cem", "ppo")
 # Who does the work: this project's own algorithms in one process, the same with actors on Ray, or RLlib's.
 ENGINES = {"keras": ("dqn", "cem"), "ray": ("dqn",), "rllib": ("dqn", "ppo")}
@@ -261,7 +261,6 @@ _VECTORS = RunSettings(
         network="dense",
         dueling=False,
         n_step=1,
-        discount=0.99,
         replay_ratio=16.0,  # a batch of 64 every 4 steps
         replay_capacity=100_000,
         learning_starts=1_000,
@@ -275,14 +274,12 @@ _VECTORS = RunSettings(
         epsilon_knee_at=0.05,
         epsilon_end=0.01,
         random_action_weights=(),
-        random_action_exponent=None,
         updates_per_call=8,
     ),
     steps=1_000_000,
     minutes=None,
     validations=5,
     validation_max_score=None,
-    validation_time_share=0.1,
 )
 # Pictures: the Dino's own recipe, with what Atari games need (Mnih et al. 2015): clipped rewards, and a lost
 # life that is final.
@@ -297,11 +294,9 @@ _IMAGES = RunSettings(
         epsilon_end=0.01,
         epsilon_play=0.01,
         random_action_weights=(),
-        random_action_exponent=None,
         reward_limit=1.0,
     ),
     minutes=30.0,
-    validations=4,
     validation_games=10,
     validation_max_score=None,
 )
@@ -339,7 +334,6 @@ _DINO_RLLIB_DQN = RunSettings(
         epsilon_start=0.3,
         epsilon_steps=40_000,
     ),
-    validations=4,
 )
 _DINO_RLLIB_PPO = replace(
     _DINO_RLLIB_DQN,
@@ -388,7 +382,6 @@ PRESETS: dict[str, RunSettings] = {
             epsilon_knee_at=1.0,
             epsilon_end=1e-4,
             random_action_weights=(0.5, 0.5),
-            random_action_exponent=None,
         ),
     ),
     "cartpole": replace(

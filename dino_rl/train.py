@@ -16,7 +16,7 @@ from dino_rl.agents.algorithms import make_learner
 from dino_rl.agents.learner import Learner, Step, mean
 from dino_rl.envs.catalog import Interface, interface, make_evaluation_env, make_training_env, show
 from dino_rl.errors import BrowserError, RunError
-from dino_rl.evaluate import Evaluation, play_games
+from dino_rl.evaluate import Evaluation, Stopped, play_games
 from dino_rl.results import checkpoint
 from dino_rl.results.model import model_card, save_model, versions
 from dino_rl.results.runlog import RunLog
@@ -291,7 +291,7 @@ class Trainer:
 
         def policy(observations: np.ndarray) -> np.ndarray:
             if self.stopped:
-                raise _Stopped
+                raise Stopped
             return self.learner.play(observations)
 
         for attempt in range(1, BROWSER_RESTARTS + 1):
@@ -301,7 +301,7 @@ class Trainer:
             except BrowserError:
                 if attempt == BROWSER_RESTARTS:
                     raise
-            except _Stopped:
+            except Stopped:
                 return None
             finally:
                 env.close()
@@ -376,7 +376,3 @@ class Trainer:
         with suppress(Exception):  # a browser that crashed cannot be closed twice
             self.env.close()
         self._log.close()
-
-
-class _Stopped(Exception):
-    """The run was stopped while something long was going on."""

@@ -47,7 +47,7 @@ window.DinoPicture = class DinoPicture {
 
   // The picture as read back from the canvas: slow, and always right.
   fromCanvas(canvas, out, offset) {
-    const { width, rows, line, columns } = this;
+    const { width, rows, columns } = this;
     // An opaque canvas in main memory: read-back needs neither a trip to a GPU nor a division by alpha.
     this.scratch ??= new OffscreenCanvas(width, rows)
       .getContext("2d", { alpha: false, willReadFrequently: true });
@@ -82,7 +82,7 @@ window.DinoPicture = class DinoPicture {
     if (from >= to) return;
     const { canvas, columns } = this;
     const { dark, cover, skip } = sheet;
-    const stamp = this.stamp << 8;
+    const stamp = this.stamp * 256; // not <<, whose result has a sign
     const first = columns.target[x + from];
     const end = columns.target[x + to - 1];
     for (let row = Math.max(0, -top); row < last; row++) {

@@ -77,6 +77,23 @@ def test_display_list_canvas_and_reference_agree_for_long(game):
     assert_one_picture(game, 3000)
 
 
+def test_pictures_stay_right_when_their_stamps_are_large_and_begin_anew(game):
+    """Each picture has a number of 24 bits; a training run makes more pictures than that."""
+    game.restart(3, GameSettings(start_speed=9.0, clear_time_ms=300.0))
+    game.step(0, 60)
+    pictures = game.browser.driver.execute_script("""
+        const { width, height } = DinoBridge.canvas();
+        return [1, 2 ** 23 - 2, 2 ** 23, 2 ** 24 - 2].map((stamp) => {
+          const reader = new DinoPicture(width, height);
+          reader.stamp = stamp;
+          // One sprite half over another: what lies under it counts.
+          const draws = DinoBridge.draws().flatMap((draw) => [draw, { ...draw, x: draw.x + 3, alpha: 0.5 }]);
+          const out = new Uint8Array(DinoPicture.BYTES);
+          return [0, 1, 2].map(() => (reader.fromDraws(draws, out, 0), String(out)));
+        });""")
+    assert len({text for texts in pictures for text in texts}) == 1
+
+
 def test_a_step_returns_that_picture(game):
     game.restart(3)
     for action in script_of_actions(3, 20):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from dino_rl.agents.learner import Step, mean
+from dino_rl.agents.learner import Step, mean, restore_optimizer
 from dino_rl.errors import DinoError
 from dino_rl.settings import CEMSettings, RunSettings
 
@@ -205,8 +205,5 @@ class CEM:
         self, networks: dict[str, keras.Model], arrays: dict[str, np.ndarray], counters: dict[str, Any]
     ):
         self.network.set_weights(networks["policy"].get_weights())
-        for ours, theirs in zip(
-            self.optimizer.variables, networks["policy"].optimizer.variables, strict=True
-        ):
-            ours.assign(theirs)
+        restore_optimizer(self.optimizer, networks["policy"].optimizer)
         self.updates, self.iteration = counters["updates"], counters["iteration"]

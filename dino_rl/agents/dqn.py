@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dino_rl.agents.learner import Explorer, Step, epsilon_greedy, mean
+from dino_rl.agents.learner import Explorer, Step, epsilon_greedy, mean, restore_optimizer
 from dino_rl.agents.networks import build_q_network
 from dino_rl.agents.replay import Batch, Replay
 from dino_rl.agents.shards import ShardedReplay
@@ -74,11 +74,6 @@ class DQN:
                 )
             weights = np.asarray(settings.random_action_weights[:num_actions])
         self.random_action_weights = weights / weights.sum()
-
-    def restore_optimizer(self, saved: keras.Optimizer):
-        """Take over the state of an optimizer loaded from a checkpoint."""
-        for ours, theirs in zip(self.optimizer.variables, saved.variables, strict=True):
-            ours.assign(theirs)
 
     @property
     def acting_network(self) -> keras.Model:
@@ -318,7 +313,7 @@ class DQNLearner:
     ):
         for name, network in self.networks.items():
             network.set_weights(networks[name].get_weights())
-        self.agent.restore_optimizer(networks["q_network"].optimizer)
+        restore_optimizer(self.agent.optimizer, networks["q_network"].optimizer)
         self.replay.restore(arrays)
         self.agent.updates = counters["updates"]
         self._debt = counters["learn_debt"]

@@ -181,6 +181,12 @@ class Explorer:
         self._left[:] = 0
 
 
+def restore_optimizer(ours: keras.Optimizer, saved: keras.Optimizer):
+    """Take over the state of an optimizer loaded from a checkpoint."""
+    for variable, kept in zip(ours.variables, saved.variables, strict=True):
+        variable.assign(kept)
+
+
 def mean(values: Collection[float]) -> float:
     """NaN where there are none."""
     return float(np.mean(list(values))) if values else float("nan")

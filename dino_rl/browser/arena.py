@@ -253,12 +253,14 @@ class Arenas:
     ):
         """As `Arena.send`: all pages begin to run."""
         for arena, games in zip(self._arenas, self._games, strict=True):
-            here = watched and watched["game"] in games
+            here = None
+            if watched and watched["game"] in games:
+                here = {**watched, "game": watched["game"] - games.start}
             arena.send(
                 None if actions is None else actions[games.start : games.stop],
                 frames,
                 {game - games.start: reset for game, reset in (resets or {}).items() if game in games},
-                {**watched, "game": watched["game"] - games.start} if watched and here else None,
+                here,
             )
 
     def receive(self) -> Observation:

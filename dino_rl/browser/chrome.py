@@ -16,7 +16,7 @@ from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 
-from dino_rl.browser.watchdog import watch_over
+from dino_rl.browser.watchdog import is_running, processes_of, watch_over
 from dino_rl.errors import BrowserError
 
 BROWSER_NAMES = (
@@ -161,26 +161,13 @@ class Browser:
             raise BrowserError(_start_failure(error, binary, driver, headless)) from error
         self.version = self.driver.capabilities["browserVersion"]
         self._watchdog = watch_over(self.pid)
-        self._processes = self._tree()
+        self._processes = processes_of(self.pid)
         try:
             self.driver.set_script_timeout(60)
             self._pin()
         except BaseException:
             self.close()
             raise
-
-    def _tree(self) -> set[psutil.Process]:
-        """The driver and all below it that run now: its whole session, so that no orphan is forgotten."""
-        found = set()
-        with contextlib.suppress(psutil.Error):
-            driver = psutil.Process(self.pid)
-            found = {driver, *driver.children(recursive=True)}
-        if sys.platform != "win32":
-            for process in psutil.process_iter():
-                with contextlib.suppress(psutil.Error, OSError):
-                    if os.getsid(process.pid) == self.pid:
-                        found.add(process)
-        return found
 
     def _pin(self):
         """Dark mode, pixel ratio and focus change the game or its picture: hold them still."""
@@ -209,7 +196,7 @@ class Browser:
     def memory_mb(self) -> float:
         """Memory that the browser's processes share with nobody, in MB."""
         total = 0
-        for process in self._tree():
+        for process in processes_of(self.pid):
             with contextlib.suppress(psutil.Error):  # gone, or not ours to look at
                 total += process.memory_full_info().uss
         return total / 1e6
@@ -220,13 +207,13 @@ class Browser:
 
     def close(self):
         """End the browser and its driver; kill what does not go by itself."""
-        self._processes |= self._tree()  # some have started since
+        self._processes |= processes_of(self.pid)  # some have started since
         with contextlib.suppress(Exception):  # a browser that crashed cannot quit; its processes still must
             self.driver.quit()
         deadline = time.monotonic() + QUIT_TIMEOUT_S
-        while time.monotonic() < deadline and any(map(_is_running, self._processes)):
+        while time.monotonic() < deadline and any(map(is_running, self._processes)):
             time.sleep(0.02)
-        for process in filter(_is_running, self._processes):
+        for process in filter(is_running, self._processes):
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self._processes = set()
@@ -238,14 +225,6 @@ class Browser:
 
     def __exit__(self, *_):
         self.close()
-
-
-def _is_running(process: psutil.Process) -> bool:
-    """Whether it runs. One that has ended may wait long to be taken note of, in a container for ever."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def _start_failure(error: WebDriverException, binary: str, driver: str, headless: bool) -> str:

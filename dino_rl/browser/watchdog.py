@@ -26,26 +26,33 @@ def watch_over(driver_pid: int) -> subprocess.Popen:
 
 def _wait_and_end(driver_pid: int):
     sys.stdin.buffer.read()
-    while left := _session(driver_pid):  # killed children may start others first
+    while left := processes_of(driver_pid):  # killed children may start others first
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         time.sleep(0.1)
 
 
-def _session(driver_pid: int) -> list[psutil.Process]:
-    """The driver and all that it started, orphans included (where there are sessions)."""
-    if hasattr(os, "getsid"):
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if os.getsid(process.pid) == driver_pid and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+def processes_of(driver_pid: int) -> set[psutil.Process]:
+    """The driver and all below it that run now: its whole session, so that no orphan is forgotten."""
+    found = set()
     with contextlib.suppress(psutil.Error):
         driver = psutil.Process(driver_pid)
-        return [driver, *driver.children(recursive=True)]
-    return []
+        found = {driver, *driver.children(recursive=True)}
+    if hasattr(os, "getsid"):
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if os.getsid(process.pid) == driver_pid:
+                    found.add(process)
+    return set(filter(is_running, found))
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether it runs. One that has ended may wait long to be taken note of, in a container for ever."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 
 import gymnasium
 import numpy as np
@@ -50,8 +52,8 @@ def evaluate(options: argparse.Namespace) -> int:
         save_replays=None,
     )
     game = GameSettings(constant_speed=options.constant_speed)
-    envs = _make_envs(options, model, game)
-    try:
+    with ExitStack() as opened:
+        envs = [opened.enter_context(closing(env)) for env in _make_envs(options, model, game)]
         made_for = interface(envs[0], model.env)
         model.check(made_for.observation_shape, len(made_for.actions))
         for env in envs:
@@ -62,9 +64,6 @@ def evaluate(options: argparse.Namespace) -> int:
             chance = _play(
                 options, envs, random_policy(len(made_for.actions), options.seed), "random play, seed"
             )
-    finally:
-        for env in envs:
-            env.close()
     result = {
         **evaluation.summary(),
         "seed": options.seed,
@@ -99,26 +98,20 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def _make_envs(
     options: argparse.Namespace, model: Trained, game: GameSettings
-) -> list[gymnasium.vector.VectorEnv]:
+) -> Iterator[gymnasium.vector.VectorEnv]:
     """One, or for lock-step games of the Dino two with half of the games each: two browsers, which take turns
     with the network."""
     if options.clock != "live":
         lanes = min(options.num_envs, options.games)
         shares = (lanes - lanes // 2, lanes // 2) if model.env.id == DINO_ID else (lanes,)
-        envs: list[gymnasium.vector.VectorEnv] = []
-        try:
-            for share in filter(None, shares):
-                envs.append(make_evaluation_env(model.env, share, options.max_score, game))
-        except BaseException:
-            for env in envs:
-                env.close()
-            raise
-        return envs
+        for share in filter(None, shares):
+            yield make_evaluation_env(model.env, share, options.max_score, game)
+        return
     if options.constant_speed:
         raise DinoError(
             "A live game keeps its own speed: leave out --constant-speed, or use --clock lockstep."
         )
-    return [make_single_env(model.env, "live", options.url, options.max_score)]
+    yield make_single_env(model.env, "live", options.url, options.max_score)
 
 
 def _play(
