@@ -72,7 +72,7 @@ def full_learner(settings: RunSettings, size: int) -> tuple[DQN, Replay, Callabl
     for _ in range(FILLED // num_envs):
         frames = rng.integers(0, 256, (num_envs, size, size), np.uint8)
         replay.add(frames, nothing, rng.integers(0, 3, num_envs), rng.random(num_envs), nothing, nothing)
-    agent = DQN(dqn, shape, 3, rng)
+    agent = DQN(dqn, shape, 3)
 
     def update():
         batch = replay.sample(dqn.batch_size, dqn.importance_exponent)
@@ -90,17 +90,17 @@ def learner(run: RunSettings, seconds: float) -> Iterator[Figure]:
     yield Figure(f"learner, batch {settings.batch_size}", updates, "updates/s")
     yield Figure("sampling a batch, share of an update", 100 * updates / samples, "%")
     observations = np.random.default_rng(0).integers(0, 256, (num_envs, *STACK), np.uint8)
-    acting = _rate(lambda: agent.act(observations), seconds / 4, warm_up=3)
+    acting = _rate(lambda: agent.q_values(observations), seconds / 4, warm_up=3)
     yield Figure(f"choosing actions for {num_envs} games", 1000 / acting, "ms")
 
 
 def live(seconds: float) -> Iterator[Figure]:
     """From the frame that the page drew to the key event that it received, with the network between."""
-    agent = DQN(DQNSettings(), STACK, 3, np.random.default_rng(0))
+    agent = DQN(DQNSettings(), STACK, 3)
     interval = EnvSettings().decision_interval_frames
     with Game("live") as game:
         observation = game.restart()
-        agent.act(np.zeros((1, *STACK), np.uint8))
+        agent.q_values(np.zeros((1, *STACK), np.uint8))
         game.take_delays()
         late = decisions = 0
         deadline = time.monotonic() + seconds
@@ -108,7 +108,7 @@ def live(seconds: float) -> Iterator[Figure]:
             if observation.crashed[0]:
                 observation = game.restart()
             stack = np.repeat(observation.pictures[0][..., None], STACK[2], axis=-1)
-            agent.act(stack[None])
+            agent.q_values(stack[None])
             observation = game.step(decisions % 2, interval)  # a key event with every decision
             decisions += 1
             late += game.late_frames > 0

@@ -5,6 +5,7 @@ at once and a wrong option is refused before anything starts.
 """
 
 import argparse
+import importlib
 import math
 import os
 import signal
@@ -102,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show the games in a window; of the Dino, what the network sees too",
     )
-    train.set_defaults(run=_train)
+    train.set_defaults(command="train")
 
     tune = commands.add_parser(
         "tune",
@@ -136,7 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--run-dir", type=Path, metavar="DIR", help="where to keep it (default: runs/tune-DATE)"
     )
     tune.add_argument("--resume", type=Path, metavar="DIR", help="go on with the search in DIR")
-    tune.set_defaults(run=_tune)
+    tune.set_defaults(command="tune")
 
     play = commands.add_parser(
         "play",
@@ -164,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--overlay", action="store_true", help="show what the network sees and thinks, beside the game"
     )
     play.add_argument("--headless", action="store_true", help="no window: draw the game on the terminal")
-    play.set_defaults(run=_play)
+    play.set_defaults(command="play")
 
     record = commands.add_parser(
         "record",
@@ -192,7 +193,7 @@ def build_parser() -> argparse.ArgumentParser:
     record.add_argument(
         "--overlay", action="store_true", help="show what the network sees and thinks, beside the game"
     )
-    record.set_defaults(run=_record)
+    record.set_defaults(command="record")
 
     evaluate = commands.add_parser(
         "evaluate",
@@ -230,7 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--against-random", action="store_true", help="play the same games at random too, and compare"
     )
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
-    evaluate.set_defaults(run=_evaluate)
+    evaluate.set_defaults(command="evaluate")
 
     replay = commands.add_parser(
         "replay",
@@ -241,7 +242,7 @@ def build_parser() -> argparse.ArgumentParser:
     replay.add_argument("--record", type=Path, metavar="FILE.mp4", help="film the game")
     replay.add_argument("--fast", action="store_true", help="on a terminal, do not keep the game's own pace")
     replay.add_argument("--headless", action="store_true", help="no window")
-    replay.set_defaults(run=_replay)
+    replay.set_defaults(command="replay")
 
     benchmark = commands.add_parser(
         "benchmark",
@@ -259,13 +260,13 @@ def build_parser() -> argparse.ArgumentParser:
     benchmark.add_argument(
         "--plot", type=Path, metavar="DIR", help="draw there what more games side by side bring and cost"
     )
-    benchmark.set_defaults(run=_benchmark)
+    benchmark.set_defaults(command="benchmark")
 
     plot = commands.add_parser(
         "plot", help="draw a run's curves", description="Draw a run's curves as PNG files."
     )
     plot.add_argument("run_dir", type=Path, metavar="RUN_DIR")
-    plot.set_defaults(run=_plot)
+    plot.set_defaults(command="plot")
 
     runs = commands.add_parser(
         "runs",
@@ -283,7 +284,7 @@ def build_parser() -> argparse.ArgumentParser:
     runs.add_argument(
         "--compare", nargs="+", metavar="RUN", help="draw these, by name or directory, as PNG files in DIR"
     )
-    runs.set_defaults(run=_runs)
+    runs.set_defaults(command="runs")
     return parser
 
 
@@ -352,6 +353,12 @@ def _add_run_length(command: argparse.ArgumentParser):
     )
 
 
+def _run(options: argparse.Namespace) -> int:
+    # Loaded only now: --help must not wait for TensorFlow.
+    module = importlib.import_module(f"dino_rl.commands.{options.command}")
+    return getattr(module, options.command)(options)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -361,7 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             options = build_parser().parse_args(arguments)
-            code = options.run(options) or EXIT_DONE
+            code = _run(options) or EXIT_DONE
         except SystemExit as end:  # argparse, after --help
             code = int(end.code or EXIT_DONE)
         sys.stdout.flush()
@@ -378,57 +385,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:  # noqa: BLE001 - whatever is left is a bug, and keeps its traceback
         traceback.print_exc()
         return EXIT_BUG
-
-
-def _train(options: argparse.Namespace) -> int:
-    from dino_rl.commands.train import train
-
-    return train(options)
-
-
-def _tune(options: argparse.Namespace) -> int:
-    from dino_rl.commands.tune import tune
-
-    return tune(options)
-
-
-def _play(options: argparse.Namespace) -> int:
-    from dino_rl.commands.play import play
-
-    return play(options)
-
-
-def _record(options: argparse.Namespace) -> int:
-    from dino_rl.commands.record import record
-
-    return record(options)
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from dino_rl.commands.evaluate import evaluate
-
-    return evaluate(options)
-
-
-def _replay(options: argparse.Namespace) -> int:
-    from dino_rl.commands.replay import replay
-
-    return replay(options)
-
-
-def _benchmark(options: argparse.Namespace) -> int:
-    from dino_rl.commands.benchmark import benchmark
-
-    return benchmark(options)
-
-
-def _plot(options: argparse.Namespace) -> int:
-    from dino_rl.commands.plot import plot
-
-    return plot(options)
-
-
-def _runs(options: argparse.Namespace) -> int:
-    from dino_rl.commands.runs import runs
-
-    return runs(options)

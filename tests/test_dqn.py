@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dino_rl.agents.dqn import DQN
+from dino_rl.agents.dqn import DQN, make_explorer
 from dino_rl.agents.learner import Explorer
 from dino_rl.agents.replay import Batch
-from dino_rl.settings import DQNSettings
+from dino_rl.settings import DQNSettings, EnvSettings, RunSettings
 
 VECTOR, ACTIONS, BATCH = (4,), 3, 16
 SETTINGS = DQNSettings(network="dense", gradient_clip_norm=0.5, target_update_rate=0.1)
@@ -19,7 +19,7 @@ SETTINGS = DQNSettings(network="dense", gradient_clip_norm=0.5, target_update_ra
 def make_agent(seed: int = 0, **changes) -> DQN:
     """An agent whose two networks differ."""
     keras.utils.set_random_seed(seed)
-    agent = DQN(replace(SETTINGS, **changes), VECTOR, ACTIONS, np.random.default_rng(seed))
+    agent = DQN(replace(SETTINGS, **changes), VECTOR, ACTIONS)
     rng = np.random.default_rng(seed + 1)
     agent.target_network.set_weights(
         [rng.normal(0, 0.4, w.shape) for w in agent.target_network.get_weights()]
@@ -107,6 +107,13 @@ def test_updates_equal_the_textbooks(double, dueling):
     assert agent.updates == 3
 
 
+def run_of(weights, num_envs):
+    """Settings whose random actions have these weights."""
+    return RunSettings(
+        env=EnvSettings(num_envs=num_envs), dqn=replace(SETTINGS, random_action_weights=weights)
+    )
+
+
 def test_double_and_plain_targets_differ_on_this_batch():
     double, plain = (td_errors(make_agent(double=d), make_batch()) for d in (True, False))
     assert np.abs(double - plain).max() > 0.01  # else the test above would show nothing
@@ -129,9 +136,8 @@ def test_the_network_that_acts_is_the_one_that_was_asked_for(act_with_target):
     agent = make_agent(act_with_target=act_with_target)
     seen = make_batch().observation
     acting = agent.target_network if act_with_target else agent.q_network
-    actions, values = agent.act(seen)
+    values = agent.q_values(seen)
     np.testing.assert_allclose(values, acting(seen).numpy(), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(actions, values.argmax(axis=1))
     assert agent.acting_network is acting
     # Not a copy from when it was traced: what is learned later counts.
     acting.set_weights([weight + 0.1 for weight in acting.get_weights()])
@@ -140,17 +146,16 @@ def test_the_network_that_acts_is_the_one_that_was_asked_for(act_with_target):
 
 
 def test_each_lane_tosses_its_own_coin():
-    agent = make_agent(random_action_weights=(0.5, 0.3, 0.2))
-    seen = np.tile(make_batch().observation[:1], (6, 1))
+    explorer = make_explorer(run_of((0.5, 0.3, 0.2), 6), ACTIONS, np.random.default_rng(0))
+    values = np.tile([0.0, 1.0, 0.0], (6, 1))
     epsilon = np.array([1.0, 1.0, 0.5, 0.5, 0.0, 0.0])
-    actions = np.array([agent.act(seen, epsilon)[0] for _ in range(2000)])  # [T, lanes]
-    greedy = agent.q_values(seen)[0].argmax()
-    assert (actions[:, 4:] == greedy).all()
+    actions = np.array([explorer.choose(values, epsilon) for _ in range(2000)])  # [T, lanes]
+    assert (actions[:, 4:] == 1).all()
     for lane in (0, 1):
         share = np.bincount(actions[:, lane], minlength=3) / len(actions)
         np.testing.assert_allclose(share, (0.5, 0.3, 0.2), atol=0.03)
-    other = [(actions[:, lane] != greedy) for lane in (2, 3)]
-    expected = 0.5 * (1 - (0.5, 0.3, 0.2)[greedy])
+    other = [(actions[:, lane] != 1) for lane in (2, 3)]
+    expected = 0.5 * (1 - 0.3)
     np.testing.assert_allclose([o.mean() for o in other], expected, atol=0.03)
     together = (other[0] & other[1]).mean()
     # One coin for both would give at least twice as much.
@@ -185,9 +190,8 @@ def test_a_random_action_ends_where_all_begins_anew():
 
 
 def test_two_action_agents_never_duck():
-    rng = np.random.default_rng(0)
-    agent = DQN(replace(SETTINGS, random_action_weights=(0.5, 0.25, 0.25)), VECTOR, 2, rng)
-    actions = np.concatenate([agent.act(make_batch().observation, 1.0)[0] for _ in range(200)])
+    explorer = make_explorer(run_of((0.5, 0.25, 0.25), 64), 2, np.random.default_rng(0))
+    actions = np.concatenate([explorer.choose(np.zeros((64, 2)), np.ones(64)) for _ in range(200)])
     np.testing.assert_allclose(np.bincount(actions) / len(actions), (2 / 3, 1 / 3), atol=0.03)
 
 

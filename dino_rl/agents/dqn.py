@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dino_rl.agents.learner import Explorer, Step, epsilon_greedy, mean, restore_optimizer
+from dino_rl.agents.learner import EpisodeValues, Explorer, Step, epsilon_greedy, mean, restore_optimizer
 from dino_rl.agents.networks import build_q_network
 from dino_rl.agents.replay import Batch, Replay
 from dino_rl.agents.shards import ShardedReplay
@@ -40,20 +40,12 @@ class DQN:
         settings: hyper-parameters.
         observation_shape: without the batch axis.
         num_actions: size of the discrete action space.
-        rng: drives exploration.
     """
 
-    def __init__(
-        self,
-        settings: DQNSettings,
-        observation_shape: tuple[int, ...],
-        num_actions: int,
-        rng: np.random.Generator,
-    ):
+    def __init__(self, settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int):
         self.settings = settings
         self.num_actions = num_actions
         self.updates = 0
-        self._rng = rng
         self.q_network = q_network(settings, observation_shape, num_actions)
         self.target_network = q_network(settings, observation_shape, num_actions)
         self.target_network.set_weights(self.q_network.get_weights())
@@ -65,15 +57,6 @@ class DQN:
         self._values = tf.function(self._compute_values, reduce_retracing=True, autograph=False)
         # XLA: measured faster than op by op on two cores, after some seconds of compiling.
         self._update = tf.function(self._compute_updates, jit_compile=True, autograph=False)
-        weights = np.ones(num_actions)
-        if settings.random_action_weights:
-            if len(settings.random_action_weights) < num_actions:
-                raise DinoError(
-                    f"{num_actions} actions, but random_action_weights for "
-                    f"{len(settings.random_action_weights)}: use another preset."
-                )
-            weights = np.asarray(settings.random_action_weights[:num_actions])
-        self.random_action_weights = weights / weights.sum()
 
     @property
     def acting_network(self) -> keras.Model:
@@ -85,17 +68,6 @@ class DQN:
     def q_values(self, observation: np.ndarray) -> np.ndarray:
         """Values of all actions by the acting network: [B, ...] -> float32 [B, A]."""
         return self._values(observation).numpy()
-
-    def act(
-        self, observation: np.ndarray, epsilon: np.ndarray | float = 0.0
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Epsilon-greedy actions, each environment tossing its own coin.
-
-        Returns:
-            actions int64 [B], and the Q-values float32 [B, A] that the greedy ones came from.
-        """
-        values = self.q_values(observation)
-        return epsilon_greedy(values, epsilon, self._rng, self.random_action_weights), values
 
     def _compute_values(self, observation):
         return self.acting_network(observation, training=False)
@@ -179,6 +151,21 @@ def make_replay(
     )
 
 
+def make_explorer(settings: RunSettings, num_actions: int, rng: np.random.Generator) -> Explorer:
+    """Epsilon-greedy as `settings` ask for it.
+
+    Raises:
+        DinoError: too few weights of random actions.
+    """
+    weights = settings.dqn.random_action_weights[:num_actions] or (1.0,) * num_actions
+    if len(weights) < num_actions:
+        raise DinoError(
+            f"{num_actions} actions, but random_action_weights for {len(weights)}: use another preset."
+        )
+    shares = np.asarray(weights) / sum(weights)
+    return Explorer(settings.env.num_envs, settings.dqn.random_action_exponent, shares, rng)
+
+
 class DQNLearner:
     """DQN in the training loop (`Learner`): explores, keeps a replay memory, and learns what is due.
 
@@ -206,7 +193,7 @@ class DQNLearner:
         self._settings = settings.dqn
         self._rng = rngs["explore"]
         self._is_image = len(observation_shape) == 3
-        self.agent = DQN(settings.dqn, observation_shape, num_actions, self._rng)
+        self.agent = DQN(settings.dqn, observation_shape, num_actions)
         num_envs = settings.env.num_envs
         if replay is None:  # an empty one counts as false
             self.replay: Replay | ShardedReplay = make_replay(
@@ -216,16 +203,13 @@ class DQNLearner:
             self.replay = replay
         self.networks = {"q_network": self.agent.q_network, "target_network": self.agent.target_network}
         self._explores = np.arange(num_envs) < num_envs - settings.env.greedy_envs
-        self._explorer = Explorer(
-            num_envs, settings.dqn.random_action_exponent, self.agent.random_action_weights, self._rng
-        )
+        self._explorer = make_explorer(settings, num_actions, self._rng)
         self._epsilon = 0.0
         self._debt = 0.0  # transitions that are due to be learned from
         self._losses: list[float] = []
         self._qs: list[float] = []
-        self._best_values = np.zeros(num_envs)  # of the last actions' states
-        self._value_sums = np.zeros(num_envs)  # of the running episodes
-        self._lengths = np.zeros(num_envs, int)
+        self._values = np.zeros((num_envs, num_actions))  # of the last actions' states
+        self._episode_values = EpisodeValues(num_envs)
 
     @property
     def updates(self) -> int:
@@ -237,19 +221,15 @@ class DQNLearner:
 
     def act(self, observation: np.ndarray, progress: float) -> tuple[np.ndarray, np.ndarray]:
         self._epsilon = self._settings.epsilon(progress)
-        values = self.agent.q_values(observation)
-        actions = self._explorer.choose(values, np.where(self._explores, self._epsilon, 0.0))
-        self._best_values = values.max(axis=1)
-        return actions, values
+        self._values = self.agent.q_values(observation)
+        actions = self._explorer.choose(self._values, np.where(self._explores, self._epsilon, 0.0))
+        return actions, self._values
 
     def play(self, observation: np.ndarray) -> np.ndarray:
         return epsilon_greedy(self.agent.q_values(observation), self._settings.epsilon_play, self._rng)
 
     def take(self, step: Step):
-        self._value_sums[step.first] = 0.0
-        self._lengths[step.first] = 0
-        self._value_sums += self._best_values
-        self._lengths += 1
+        self._episode_values.add(self._values, step.first)
         assert isinstance(self.replay, Replay)
         self._remember(self.replay, step.observation[..., -1] if self._is_image else step.observation, step)
 
@@ -299,7 +279,7 @@ class DQNLearner:
     def episode_numbers(self, lane: int) -> dict[str, float]:
         return {
             "epsilon": self._epsilon if self._explores[lane] else 0.0,
-            "q_mean": float(self._value_sums[lane] / max(1, self._lengths[lane])),
+            "q_mean": self._episode_values.mean(lane),
         }
 
     def arrays(self) -> dict[str, np.ndarray]:

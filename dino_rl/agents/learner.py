@@ -112,23 +112,17 @@ class Learner(Protocol):
         ...
 
 
-def epsilon_greedy(
-    values: np.ndarray,
-    epsilon: np.ndarray | float,
-    rng: np.random.Generator,
-    weights: np.ndarray | None = None,
-) -> np.ndarray:
-    """The best action of each row of [N, A], or a random one; each row tosses its own coin. int64 [N].
+def epsilon_greedy(values: np.ndarray, epsilon: float, rng: np.random.Generator) -> np.ndarray:
+    """The best action of each row of [N, A], or any; each row tosses its own coin. int64 [N].
 
     Args:
         values: of the actions.
-        epsilon: share of random actions, of each row or of all.
+        epsilon: share of random actions, all alike.
         rng: tosses the coins; left alone where `epsilon` is 0.
-        weights: probabilities of the random actions; None: all alike.
     """
     actions = values.argmax(axis=1)
-    if np.any(epsilon):
-        random = rng.choice(values.shape[1], size=len(actions), p=weights)
+    if epsilon:
+        random = rng.integers(values.shape[1], size=len(actions))
         actions = np.where(rng.random(len(actions)) < epsilon, random, actions)
     return actions
 
@@ -179,6 +173,23 @@ class Explorer:
     def stop(self):
         """All random actions end here: what follows is new."""
         self._left[:] = 0
+
+
+class EpisodeValues:
+    """The mean over each running episode of the best action's value, for N environments."""
+
+    def __init__(self, num_envs: int):
+        self._sums = np.zeros(num_envs)
+        self._lengths = np.zeros(num_envs, int)
+
+    def add(self, values: np.ndarray, first: np.ndarray):
+        """Values of all actions, [N, A], of states of which some, bool [N], are the first of an episode."""
+        self._sums = np.where(first, 0.0, self._sums) + values.max(axis=1)
+        self._lengths = np.where(first, 0, self._lengths) + 1
+
+    def mean(self, lane: int) -> float:
+        """Of the episode that has just ended there."""
+        return float(self._sums[lane] / max(1, self._lengths[lane]))
 
 
 def restore_optimizer(ours: keras.Optimizer, saved: keras.Optimizer):

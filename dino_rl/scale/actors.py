@@ -10,8 +10,8 @@ import numpy as np
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from dino_rl.agents.dqn import DQN
-from dino_rl.agents.learner import Step
+from dino_rl.agents.dqn import DQN, make_explorer
+from dino_rl.agents.learner import EpisodeValues, Step
 from dino_rl.envs.catalog import Interface, interface, make_training_env
 from dino_rl.errors import BrowserError, DinoError
 from dino_rl.results.statistics import EpisodeStatistics
@@ -80,18 +80,18 @@ class Actor:
         rng = np.random.default_rng([settings.seed, 1, self._index, self._generation])
         self._env = make_training_env(settings.env)
         self._made_for = interface(self._env, settings.env)
-        self._agent = DQN(settings.dqn, self._made_for.observation_shape, len(self._made_for.actions), rng)
+        self._agent = DQN(settings.dqn, self._made_for.observation_shape, len(self._made_for.actions))
         self._epsilons = ladder(settings, self._index, self._count)
         self._statistics = EpisodeStatistics(
             settings.env.num_envs, self._made_for.actions, self._made_for.watched
         )
-        self._value_sums = np.zeros(settings.env.num_envs)  # of the running episodes
-        self._lengths = np.zeros(settings.env.num_envs, int)
+        self._explorer = make_explorer(settings, len(self._made_for.actions), rng)
+        self._episode_values = EpisodeValues(settings.env.num_envs)
         self._weights_version = -1
         everyone = np.ones(settings.env.num_envs, bool)
         self._observation, infos = self._env.reset(seed=int(rng.integers(2**31, 2**32 - 2**16)))
         self._first, self._last = everyone, ~everyone
-        self._begin(everyone, infos)
+        self._statistics.begin(everyone, infos)
 
     def made_for(self) -> Interface:
         """What a learner needs to know of the environments.
@@ -126,25 +126,25 @@ class Actor:
 
     def _step(self) -> tuple[Step, list[tuple[int, dict[str, Any]]]]:
         seen, first, last = self._observation, self._first, self._last
-        actions, values = self._agent.act(seen, self._epsilons)
+        values = self._agent.q_values(seen)
+        actions = self._explorer.choose(values, self._epsilons)
         self._observation, rewards, terminated, truncated, infos = self._env.step(actions)
         self._statistics.step(actions, rewards)
-        self._value_sums += values.max(axis=1)
-        self._lengths += 1
+        self._episode_values.add(values, first)
         episodes = [
             (
                 i,
                 {
                     **self._statistics.episode(i, infos),
                     "epsilon": float(self._epsilons[i]),
-                    "q_mean": float(self._value_sums[i] / self._lengths[i]),
+                    "q_mean": self._episode_values.mean(i),
                 },
             )
             for i in np.flatnonzero(terminated | truncated).tolist()
         ]
         # Next-step autoreset: what an ended episode shows next is the first frame of another.
         self._first, self._last = last, terminated | truncated
-        self._begin(self._first, infos)
+        self._statistics.begin(self._first, infos)
         return (
             Step(
                 seen[..., -1] if self._made_for.is_image else seen,
@@ -158,11 +158,6 @@ class Actor:
             ),
             episodes,
         )
-
-    def _begin(self, first: np.ndarray, infos: dict):
-        self._statistics.begin(first, infos)
-        self._value_sums[first] = 0.0
-        self._lengths[first] = 0
 
     def close(self):
         """Stop the browser."""
