@@ -111,6 +111,9 @@ class DQNSettings:
     epsilon_end: float = 0.0
     epsilon_knee: float = 0.008  # reached at `epsilon_knee_at`, then linearly on to the end
     epsilon_knee_at: float = 0.1
+    # The exploring environments never explore less than this, spaced evenly in its logarithm from the first
+    # to the last; none: no such floor. Without it a good player's memory holds next to no crashes.
+    epsilon_floors: tuple[float, float] | None = (0.005, 0.2)
     epsilon_play: float = 0.0  # share of random actions of the finished agent; some games have dead ends
     random_action_weights: tuple[float, ...] = (0.85, 0.10, 0.05)  # nothing, jump, duck; none: all alike
     random_action_exponent: float | None = None  # of how long they last, see `Explorer`; none: one step
@@ -204,6 +207,7 @@ class EnvSettings:
         start_speed=(6.0, 13.0),
         random_start_share=0.45,
         full_speed_share=0.3,
+        constant_speed_share=0.1,
         dino_x=(0, 50),
         # Small numbers: mostly one delay in a game, now and then another, as live play has it.
         delay_concentrations=(0.6, 0.25, 0.05),
@@ -229,10 +233,10 @@ class RunSettings:
     steps: int | None = None  # environment steps
     minutes: float | None = 60.0  # whichever of the two ends first
     seed: int = 0
-    validations: int = 4  # greedy games on held-out seeds, evenly over the run; they choose the best model
+    validations: int = 8  # greedy games on held-out seeds, evenly over the run; they choose the best model
     validation_games: int = 20
     validation_max_score: int | None = 10_000  # of the Dino; others end by themselves
-    validation_time_share: float = 0.1  # they take about this share of the time at most
+    validation_time_share: float = 0.15  # they take about this share of the time at most
     checkpoint_minutes: float = 10.0
     stop_return: float | None = None  # stop when the mean of the last 100 episodes reaches this
 
@@ -273,6 +277,7 @@ _VECTORS = RunSettings(
         epsilon_knee=0.05,
         epsilon_knee_at=0.05,
         epsilon_end=0.01,
+        epsilon_floors=None,
         random_action_weights=(),
         updates_per_call=8,
     ),
@@ -292,6 +297,7 @@ _IMAGES = RunSettings(
         epsilon_start=1.0,
         epsilon_knee=0.05,
         epsilon_end=0.01,
+        epsilon_floors=None,
         epsilon_play=0.01,
         random_action_weights=(),
         reward_limit=1.0,
@@ -381,6 +387,7 @@ PRESETS: dict[str, RunSettings] = {
             epsilon_knee=1e-4,
             epsilon_knee_at=1.0,
             epsilon_end=1e-4,
+            epsilon_floors=None,
             random_action_weights=(0.5, 0.5),
         ),
     ),
@@ -389,8 +396,8 @@ PRESETS: dict[str, RunSettings] = {
         env=replace(_VECTORS.env, id="CartPole-v1"),
         # The pole can be held for 500 steps, which values must travel: longer returns, a quicker target, and
         # rewards so small that values of a hundred steps stay near 10.
-        dqn=replace(_VECTORS.dqn, n_step=3, reward_limit=0.1, target_update_rate=0.005, epsilon_knee_at=0.1),
-        steps=200_000,
+        dqn=replace(_VECTORS.dqn, n_step=3, reward_limit=0.1, target_update_rate=0.005, epsilon_knee_at=0.07),
+        steps=300_000,
         stop_return=475.0,  # Gymnasium's own reward threshold, as the next two
     ),
     "acrobot": replace(_VECTORS, env=replace(_VECTORS.env, id="Acrobot-v1"), stop_return=-100.0),

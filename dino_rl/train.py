@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ import numpy as np
 
 from dino_rl.agents.algorithms import make_learner
 from dino_rl.agents.learner import Learner, Step, mean
-from dino_rl.envs.catalog import Interface, interface, make_evaluation_env, make_training_env, show
+from dino_rl.envs.catalog import Interface, interface, make_evaluation_envs, make_training_env, show
 from dino_rl.errors import BrowserError, RunError
-from dino_rl.evaluate import Evaluation, Stopped, play_games
+from dino_rl.evaluate import Evaluation, Stopped, play_side_by_side
 from dino_rl.results import checkpoint
 from dino_rl.results.model import model_card, save_model, versions
 from dino_rl.results.runlog import RunLog
@@ -295,16 +295,20 @@ class Trainer:
             return self.learner.play(observations)
 
         for attempt in range(1, BROWSER_RESTARTS + 1):
-            env = make_evaluation_env(settings.env, settings.validation_games, settings.validation_max_score)
             try:
-                return play_games(env, policy, seeds)
+                with ExitStack() as open_envs:
+                    envs = [
+                        open_envs.enter_context(closing(env))
+                        for env in make_evaluation_envs(
+                            settings.env, settings.validation_games, settings.validation_max_score
+                        )
+                    ]
+                    return play_side_by_side(envs, policy, seeds)
             except BrowserError:
                 if attempt == BROWSER_RESTARTS:
                     raise
             except Stopped:
                 return None
-            finally:
-                env.close()
         return None
 
     def _validation_is_due(self) -> bool:

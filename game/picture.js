@@ -12,6 +12,7 @@ window.DinoPicture = class DinoPicture {
   static SIZE = 80;
   static BYTES = DinoPicture.SIZE * DinoPicture.SIZE;
   static TOP = 24;
+  static #WHITE = 0xffffffff; // a pixel of RGBA bytes, as one number
 
   constructor(width, height) {
     this.width = width;
@@ -55,9 +56,17 @@ window.DinoPicture = class DinoPicture {
     this.scratch.fillRect(0, 0, width, rows);
     this.scratch.drawImage(canvas, 0, -DinoPicture.TOP);
     const { data } = this.scratch.getImageData(0, 0, width, rows);
+    const pixels = new Uint32Array(data.buffer);
     for (let y = 0, i = 0; y < rows; y++) {
-      for (let x = 0; x < width; x++, i += 4) this.#add(x, DinoPicture.darkness(data, i));
-      this.#addLine(y, columns.target[0], columns.target[width - 1]);
+      let first = width;
+      let last = -1;
+      for (let x = 0; x < width; x++, i++) {
+        if (pixels[i] === DinoPicture.#WHITE) continue; // most are
+        this.#add(x, DinoPicture.darkness(data, 4 * i));
+        first = Math.min(first, x);
+        last = x;
+      }
+      if (last >= 0) this.#addLine(y, columns.target[first], columns.target[last]);
     }
     this.#finish(out, offset);
   }

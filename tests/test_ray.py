@@ -158,9 +158,11 @@ def test_losing_a_machine_does_not_stop_the_run(tmp_path, every_turn):
     from dino_rl.scale.apex import ApexTrainer
     from dino_rl.scale.cluster import cluster
 
-    node = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-    two = Cluster(initialize_head=True, head_node_args=node)
-    second = two.add_node(**{name: node[name] for name in ("num_cpus", "node_ip_address")})
+    head = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+    two = Cluster(initialize_head=True, head_node_args=head)
+    second = two.add_node(
+        num_cpus=2, node_ip_address="127.0.0.2"
+    )  # loopback, too, and another machine to Ray
     try:
         with cluster(two.address):
             settings = replace(CARTPOLE, steps=12_000, validations=0)

@@ -202,9 +202,14 @@ class DQNLearner:
         else:
             self.replay = replay
         self.networks = {"q_network": self.agent.q_network, "target_network": self.agent.target_network}
-        self._explores = np.arange(num_envs) < num_envs - settings.env.greedy_envs
+        exploring = num_envs - settings.env.greedy_envs
+        self._explores = np.arange(num_envs) < exploring
+        self._floors = np.zeros(num_envs)
+        if settings.dqn.epsilon_floors:
+            self._floors[:exploring] = np.geomspace(*settings.dqn.epsilon_floors, exploring)
         self._explorer = make_explorer(settings, num_actions, self._rng)
-        self._epsilon = 0.0
+        self._epsilon = 0.0  # of the schedule
+        self._epsilons = np.zeros(num_envs)
         self._debt = 0.0  # transitions that are due to be learned from
         self._losses: list[float] = []
         self._qs: list[float] = []
@@ -222,7 +227,8 @@ class DQNLearner:
     def act(self, observation: np.ndarray, progress: float) -> tuple[np.ndarray, np.ndarray]:
         self._epsilon = self._settings.epsilon(progress)
         self._values = self.agent.q_values(observation)
-        actions = self._explorer.choose(self._values, np.where(self._explores, self._epsilon, 0.0))
+        self._epsilons = np.where(self._explores, np.maximum(self._epsilon, self._floors), 0.0)
+        actions = self._explorer.choose(self._values, self._epsilons)
         return actions, self._values
 
     def play(self, observation: np.ndarray) -> np.ndarray:
@@ -278,7 +284,7 @@ class DQNLearner:
 
     def episode_numbers(self, lane: int) -> dict[str, float]:
         return {
-            "epsilon": self._epsilon if self._explores[lane] else 0.0,
+            "epsilon": float(self._epsilons[lane]),
             "q_mean": self._episode_values.mean(lane),
         }
 

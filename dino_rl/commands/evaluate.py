@@ -10,7 +10,7 @@ import numpy as np
 
 from dino_rl.commands import dino_only
 from dino_rl.engines import load_model
-from dino_rl.envs.catalog import interface, make_evaluation_env, make_single_env
+from dino_rl.envs.catalog import interface, make_evaluation_envs, make_single_env
 from dino_rl.errors import DinoError
 from dino_rl.evaluate import Evaluation, Game, play_side_by_side, random_policy
 from dino_rl.results.deaths import count, deaths
@@ -99,13 +99,9 @@ def evaluate(options: argparse.Namespace) -> int:
 def _make_envs(
     options: argparse.Namespace, model: Trained, game: GameSettings
 ) -> Iterator[gymnasium.vector.VectorEnv]:
-    """One, or for lock-step games of the Dino two with half of the games each: two browsers, which take turns
-    with the network."""
     if options.clock != "live":
         lanes = min(options.num_envs, options.games)
-        shares = (lanes - lanes // 2, lanes // 2) if model.env.id == DINO_ID else (lanes,)
-        for share in filter(None, shares):
-            yield make_evaluation_env(model.env, share, options.max_score, game)
+        yield from make_evaluation_envs(model.env, lanes, options.max_score, game)
         return
     if options.constant_speed:
         raise DinoError(

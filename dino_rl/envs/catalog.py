@@ -1,5 +1,6 @@
 """An id -> an environment ready for an agent, and the settings to learn it with."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 import gymnasium
@@ -116,6 +117,16 @@ def make_evaluation_env(
         headless=headless,
         **_dino_options(settings),
     )
+
+
+def make_evaluation_envs(
+    settings: EnvSettings, num_envs: int, max_score: int | None = None, game: GameSettings = GameSettings()
+) -> Iterator[gymnasium.vector.VectorEnv]:
+    """The same for `play_side_by_side`: of the Dino two with half of the games each, whose browsers take
+    turns with the network; of others one."""
+    shares = (num_envs - num_envs // 2, num_envs // 2) if settings.id == DINO_ID else (num_envs,)
+    for share in filter(None, shares):
+        yield make_evaluation_env(settings, share, max_score, game)
 
 
 def make_single_env(
