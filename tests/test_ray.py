@@ -150,7 +150,6 @@ def test_the_browser_of_a_killed_actor_is_gone_and_its_games_go_on(local_cluster
         trainer.close()
 
 
-@pytest.mark.skip(reason="not seen to pass yet: with two nodes on one loopback address no actor starts")
 def test_losing_a_machine_does_not_stop_the_run(tmp_path, every_turn):
     """Two nodes on loopback: actors on both; the second is killed."""
     from ray.cluster_utils import Cluster
