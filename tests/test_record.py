@@ -238,6 +238,7 @@ def test_other_games_before_and_after_training(env_id, package, tmp_path):
     assert told == [("random play", films[0]), ("the trained player", films[1])]
     for film in films:
         frames, (width, _), fps = film_facts(film)
+        assert fps == {"LunarLander-v3": 50, "ALE/Breakout-v5": 60}[env_id]  # the games' own speed
         assert frames <= (1 + HOLD_S) * fps + 4  # a step of Breakout is four frames
         assert frames >= 20
         assert width > SIDE_WIDTH

@@ -122,6 +122,8 @@ def _make_one(settings: EnvSettings, render_mode: str | None, training: bool) ->
     size = settings.picture_size
     if is_atari:  # four frames a step, the brighter of the last two, up to 30 idle frames at the start
         env = wrappers.AtariPreprocessing(env, screen_size=size)
+        # The console draws 60 frames a second, and films show each; the package's 30 would be half the speed.
+        env.metadata = {**env.metadata, "render_fps": 60}
     else:
         height, width, colours = shown.shape
         if colours == 3:
