@@ -31,10 +31,9 @@ def ladder(settings: RunSettings, actor: int, actors: int) -> np.ndarray:
     env, on_ray = settings.env, settings.on_ray
     exploring = env.num_envs - env.greedy_envs
     # Neighbours on the ladder belong to different actors: each actor has some of all kinds.
-    rung = np.arange(exploring) * actors + actor
-    share = rung / max(1, exploring * actors - 1)
-    epsilons = on_ray.epsilon ** (1 + share * on_ray.epsilon_exponent)
-    return np.concatenate([epsilons, np.zeros(env.greedy_envs)])
+    foot = on_ray.epsilon ** (1 + on_ray.epsilon_exponent)
+    rungs = np.geomspace(on_ray.epsilon, foot, exploring * actors)[actor::actors]
+    return np.concatenate([rungs, np.zeros(env.greedy_envs)])
 
 
 @dataclass(frozen=True)
