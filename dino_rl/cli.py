@@ -361,7 +361,6 @@ def _run(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for name in ("SIGTERM", "SIGHUP"):  # a terminal that is closed must not leave a browser behind
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)

@@ -8,11 +8,8 @@ notebook.show_video(run_dir / "videos" / "before.mp4", run_dir / "videos" / "aft
 
 import base64
 import io
-import os
 import time
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings are nobody's news
 
 import matplotlib.pyplot as plt
 from IPython.display import HTML, Image, display

@@ -9,11 +9,11 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from dino_rl.agents.algorithms import make_learner
 from dino_rl.agents.learner import Learner, Step, mean
+from dino_rl.backend import keras
 from dino_rl.envs.catalog import Interface, interface, make_evaluation_envs, make_training_env, show
 from dino_rl.errors import BrowserError, RunError
 from dino_rl.evaluate import Evaluation, Stopped, play_side_by_side

@@ -18,8 +18,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the package is tested where it lies
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 SESSION_MARK = "DINO_RL_TEST_SESSION"
 BROWSER_NAMES = ("chrom", "google-chrome")  # how the names of browser and driver processes begin
 
@@ -150,9 +148,8 @@ def write_model(
     path: Path, shape=(80, 80, 4), num_actions=3, network="compact", dtype=np.uint8, **env
 ) -> Path:
     """An untrained model with its card."""
-    import keras
-
     from dino_rl.agents.dqn import q_network
+    from dino_rl.backend import keras
     from dino_rl.envs.catalog import Interface
     from dino_rl.envs.dino import ACTIONS
     from dino_rl.results.model import model_card, save_model

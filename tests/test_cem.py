@@ -4,12 +4,12 @@ import csv
 import json
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
 
 from dino_rl.agents.cem import CEM, Session, policy_network, select_elites
 from dino_rl.agents.learner import Step
+from dino_rl.backend import keras
 from dino_rl.errors import DinoError
 from dino_rl.results.model import Model
 from dino_rl.results.runlog import read_table

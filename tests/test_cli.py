@@ -289,7 +289,7 @@ def test_a_model_is_compared_with_random_play(cli, cartpole_model, tmp_path):
 
 
 def test_a_stranger_s_lambda_is_refused_and_never_run(cli, model_file, tmp_path):
-    import keras
+    from dino_rl.backend import keras
 
     marker = tmp_path / "it-ran"
     path = tmp_path / "evil.h5"

@@ -2,14 +2,13 @@
 
 from dataclasses import fields, replace
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from dino_rl.agents.dqn import DQN, make_explorer
 from dino_rl.agents.learner import Explorer
 from dino_rl.agents.replay import Batch
+from dino_rl.backend import keras, tf
 from dino_rl.settings import DQNSettings, EnvSettings, RunSettings
 
 VECTOR, ACTIONS, BATCH = (4,), 3, 16

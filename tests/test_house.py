@@ -37,6 +37,7 @@ def offenders(folder: str, forbidden: str, allowed_folder: str = "") -> list[str
     [
         ("dino_rl/", "selenium", "dino_rl/browser/"),
         ("dino_rl/", "ray", "dino_rl/scale/"),
+        ("dino_rl/", "(keras|tensorflow)", "dino_rl/backend.py"),
         ("dino_rl/agents/", r"dino_rl\.(browser|envs|results|train|evaluate|commands|cli|terminal)", ""),
         ("dino_rl/browser/", r"dino_rl\.(envs|agents|results|train|evaluate|commands|cli|terminal)", ""),
         ("dino_rl/envs/", r"dino_rl\.(agents|results|train|evaluate|commands|cli|terminal)", ""),

@@ -3,12 +3,12 @@
 import json
 from dataclasses import asdict
 
-import keras
 import numpy as np
 import pytest
 from conftest import write_model
 
 from dino_rl.agents.networks import TORSOS, build_q_network
+from dino_rl.backend import keras
 from dino_rl.envs.catalog import Interface
 from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import DinoError, ModelError

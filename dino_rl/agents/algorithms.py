@@ -1,11 +1,11 @@
 """The algorithms that there are, by name."""
 
-import keras
 import numpy as np
 
 from dino_rl.agents.cem import CEM, policy_network
 from dino_rl.agents.dqn import DQNLearner, q_network
 from dino_rl.agents.learner import Learner
+from dino_rl.backend import keras
 from dino_rl.errors import DinoError
 from dino_rl.settings import RunSettings
 

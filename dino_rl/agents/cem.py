@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
-from keras import layers
 
 from dino_rl.agents.learner import Step, mean, restore_optimizer
+from dino_rl.backend import keras, tf
 from dino_rl.errors import DinoError
 from dino_rl.settings import CEMSettings, RunSettings
 
@@ -35,8 +33,10 @@ def policy_network(
     observation = keras.Input(observation_shape, name="observation")
     hidden = observation
     for units in settings.hidden_units:
-        hidden = layers.Dense(units, activation=settings.activation)(hidden)
-    return keras.Model(observation, layers.Dense(num_actions, activation="softmax")(hidden), name="policy")
+        hidden = keras.layers.Dense(units, activation=settings.activation)(hidden)
+    return keras.Model(
+        observation, keras.layers.Dense(num_actions, activation="softmax")(hidden), name="policy"
+    )
 
 
 def select_elites(sessions: list[Session], percentile: float) -> tuple[list[Session], float]:

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from dino_rl.agents.learner import EpisodeValues, Explorer, Step, epsilon_greedy, mean, restore_optimizer
 from dino_rl.agents.networks import build_q_network
 from dino_rl.agents.replay import Batch, Replay
 from dino_rl.agents.shards import ShardedReplay
+from dino_rl.backend import XLA_CONVOLUTIONS, keras, tf
 from dino_rl.errors import DinoError
 from dino_rl.settings import DQNSettings, RunSettings
 
@@ -55,8 +54,13 @@ class DQN:
         self.q_network.compile(optimizer=self.optimizer)  # so that saving the network saves Adam's slots too
         self.optimizer.build(self.q_network.trainable_variables)
         self._values = tf.function(self._compute_values, reduce_retracing=True, autograph=False)
-        # XLA: measured faster than op by op on two cores, after some seconds of compiling.
-        self._update = tf.function(self._compute_updates, jit_compile=True, autograph=False)
+        # By XLA, which compiles for some seconds, what is many small operations.
+        self._update = tf.function(
+            self._compute_updates,
+            jit_compile=XLA_CONVOLUTIONS or len(observation_shape) == 1,
+            autograph=False,
+        )
+        self._apply = tf.function(self._compute_apply, jit_compile=True, autograph=False)
 
     @property
     def acting_network(self) -> keras.Model:
@@ -119,11 +123,13 @@ class DQN:
             size = tf.abs(td_error)
             huber = tf.where(size < 1.0, 0.5 * size**2, size - 0.5)
             loss = tf.reduce_mean(weight * huber)
-        variables = self.q_network.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self._apply(tape.gradient(loss, self.q_network.trainable_variables), move)
+        return loss, tf.reduce_mean(q), td_error
+
+    def _compute_apply(self, gradients, move):
+        self.optimizer.apply(gradients, self.q_network.trainable_variables)
         for ours, theirs in zip(self.target_network.variables, self.q_network.variables, strict=True):
             ours.assign_add(move * (theirs - ours))
-        return loss, tf.reduce_mean(q), td_error
 
 
 def make_replay(

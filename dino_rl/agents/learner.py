@@ -4,8 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import keras
 import numpy as np
+
+from dino_rl.backend import keras
 
 
 @dataclass(frozen=True)

@@ -2,38 +2,36 @@
 
 from collections.abc import Callable
 
-import keras
-from keras import layers
-
+from dino_rl.backend import keras
 from dino_rl.errors import DinoError
 
 
 def _tutorial(x, width, activation):
     """The tutorial that most people know: three conv layers, 2x2 max pooling after each, dense 512."""
     for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-        x = layers.Conv2D(filters, kernel, strides=stride, padding="same", activation=activation)(x)
-        x = layers.MaxPooling2D(2, padding="same")(x)
-    return layers.Flatten()(x), width or 512
+        x = keras.layers.Conv2D(filters, kernel, strides=stride, padding="same", activation=activation)(x)
+        x = keras.layers.MaxPooling2D(2, padding="same")(x)
+    return keras.layers.Flatten()(x), width or 512
 
 
 def _compact(x, width, activation):
     """A small one for two cores: most of its time goes where an image is still large."""
     for filters, kernel, stride in ((16, 8, 4), (32, 4, 2), (64, 3, 2)):
-        x = layers.Conv2D(filters, kernel, strides=stride, activation=activation)(x)
-    return layers.Flatten()(x), width or 256
+        x = keras.layers.Conv2D(filters, kernel, strides=stride, activation=activation)(x)
+    return keras.layers.Flatten()(x), width or 256
 
 
 def _nature(x, width, activation):
     """Mnih et al. 2015, https://doi.org/10.1038/nature14236, extended data table 1."""
     for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-        x = layers.Conv2D(filters, kernel, strides=stride, activation=activation)(x)
-    return layers.Flatten()(x), width or 512
+        x = keras.layers.Conv2D(filters, kernel, strides=stride, activation=activation)(x)
+    return keras.layers.Flatten()(x), width or 512
 
 
 def _dense(x, width, activation):
     """For vectors: two layers in all, the second of them in the head."""
     width = width or 64
-    return layers.Dense(width, activation=activation)(layers.Flatten()(x)), width
+    return keras.layers.Dense(width, activation=activation)(keras.layers.Flatten()(x)), width
 
 
 TORSOS: dict[str, Callable] = {
@@ -63,7 +61,7 @@ def build_q_network(
             https://arxiv.org/abs/1511.06581).
         scale: observations are multiplied by this: 1/255 for images.
         width: units of each hidden dense layer; None: the network's own.
-        activation: of all hidden layers.
+        activation: of all hidden keras.layers.
 
     Raises:
         DinoError: no network of that name, or one for images where there is none.
@@ -73,18 +71,18 @@ def build_q_network(
     if name != "dense" and len(observation_shape) != 3:
         raise DinoError(f"The network {name!r} is for images, not for {observation_shape}: use dense.")
     observation = keras.Input(observation_shape, name="observation")
-    features, width = TORSOS[name](layers.Rescaling(scale)(observation), width, activation)
+    features, width = TORSOS[name](keras.layers.Rescaling(scale)(observation), width, activation)
 
     def stream(outputs: int, role: str):
-        hidden = layers.Dense(width, activation=activation, name=f"{role}_hidden")(features)
-        return layers.Dense(outputs, name=role)(hidden)
+        hidden = keras.layers.Dense(width, activation=activation, name=f"{role}_hidden")(features)
+        return keras.layers.Dense(outputs, name=role)(hidden)
 
     if dueling:
         advantage = stream(num_actions, "advantage")
         # Only differences between actions count: [B, A] minus its mean over actions. Out of plain layers,
         # for .h5 files cannot hold keras.ops.
-        mean = layers.GlobalAveragePooling1D()(layers.Reshape((num_actions, 1))(advantage))
-        values = layers.Add(name="q")([stream(1, "value"), layers.Subtract()([advantage, mean])])
+        mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Reshape((num_actions, 1))(advantage))
+        values = keras.layers.Add(name="q")([stream(1, "value"), keras.layers.Subtract()([advantage, mean])])
     else:
         values = stream(num_actions, "q")
     return keras.Model(observation, values, name=name)

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from dino_rl.agents.learner import Learner
+from dino_rl.backend import keras
 from dino_rl.errors import RunError
 
 NAME = "checkpoint"

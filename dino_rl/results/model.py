@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 import numpy as np
-import tensorflow as tf
 
 from dino_rl import __version__
 from dino_rl.agents.algorithms import make_network, play_epsilon
 from dino_rl.agents.learner import epsilon_greedy
+from dino_rl.backend import keras, tf
 from dino_rl.envs.catalog import Interface, used_settings
 from dino_rl.errors import DinoError, ModelError
 from dino_rl.results.overlay import PROBABILITIES, Q_VALUES

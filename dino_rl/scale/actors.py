@@ -70,8 +70,7 @@ class Actor:
 
     def _open(self):
         settings = self._settings
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        import tensorflow as tf
+        from dino_rl.backend import tf
 
         tf.config.threading.set_intra_op_parallelism_threads(1)  # the machine has other actors
         tf.config.threading.set_inter_op_parallelism_threads(1)

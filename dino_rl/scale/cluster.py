@@ -1,6 +1,7 @@
 """A Ray cluster to run on: one that is there, or one of our own that ends with us."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -36,6 +37,8 @@ def cluster(address: str | None = None, workers: int = 1) -> Iterator[None]:
     # Otherwise Ray takes the machine's own address for 127.0.0.1: our own cluster would listen to everybody,
     # and one that listens on loopback alone would not be found.
     here = address is None or address.rpartition(":")[0] == LOOPBACK
+    if address and address != "auto":
+        _check_that_somebody_listens(address)
     ray_constants.ENABLE_RAY_CLUSTER = not here
     try:
         if address:
@@ -52,11 +55,26 @@ def cluster(address: str | None = None, workers: int = 1) -> Iterator[None]:
         for process in set(psutil.Process().children(recursive=True)) - before:
             with suppress(psutil.Error):
                 process.kill()  # Ray leaves them behind
-        where = f"at {address}" if address else "on this machine"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DinoError(f"No Ray cluster {where} ({reason}): see docs/scaling.md.") from error
+        raise _no_cluster(address, reason) from error
     try:
         yield
     finally:
         ray.shutdown()
         ray_constants.ENABLE_RAY_CLUSTER = True
+
+
+def _check_that_somebody_listens(address: str):
+    """Ray waits for minutes before it says that nobody does."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise DinoError(f"--ray-address is {address!r}: use HOST:PORT, or auto.")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from error
+
+
+def _no_cluster(address: str | None, reason: str) -> DinoError:
+    where = f"at {address}" if address else "on this machine"
+    return DinoError(f"No Ray cluster {where} ({reason}): see docs/scaling.md.")

@@ -118,7 +118,7 @@ def _trial(config: dict[str, Any], run: RunSettings, trials: Path, known: dict[s
     if name in known:
         tune.report(asdict(known[name]))
         return
-    import tensorflow as tf
+    from dino_rl.backend import tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)  # the machine has other trials
     tf.config.threading.set_inter_op_parallelism_threads(1)
