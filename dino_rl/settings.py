@@ -170,6 +170,7 @@ class RLlibSettings:
     epsilon_end: float = 0.02
     epsilon_steps: int = 6_000  # environment steps from the start to the end
     # PPO's
+    gae_lambda: float = 1.0  # of generalized advantages (Schulman et al. 2016); RLlib's default
     minibatch_size: int = 128
     epochs: int = 6  # passes over the steps of an update
     value_loss_coefficient: float = 0.01
@@ -318,8 +319,11 @@ _CEM = replace(
 _RLLIB_DQN = replace(
     _VECTORS,
     engine="rllib",
-    env=replace(_VECTORS.env, num_envs=1),
-    rllib=RLlibSettings(learning_rate=5e-4, batch_size=32, replay_ratio=32.0),
+    env=replace(_VECTORS.env, num_envs=16),
+    # RLlib spends some 30 ms on an update, and 0.3 ms more on each transition: few updates.
+    rllib=RLlibSettings(
+        learning_rate=1e-3, batch_size=64, replay_ratio=4.0, n_step=3, target_update_period=500
+    ),
     steps=None,
     minutes=10.0,
 )
@@ -328,15 +332,17 @@ _RLLIB_PPO = replace(
 )
 _DINO_RLLIB_DQN = RunSettings(
     engine="rllib",
-    env=EnvSettings(greedy_envs=0),
+    # RLlib makes some seven updates a second here: fewer, longer decisions see more of the game with them.
+    env=EnvSettings(greedy_envs=0, decision_interval_frames=4, stack_stride=1),
     rllib=RLlibSettings(
+        hidden_units=(256,),
         activation="relu",
         batch_size=64,
         n_step=5,
         replay_ratio=4.0,
         replay_capacity=40_000,  # whole stacks of four: 1 GB
         learning_starts=2_000,
-        target_update_period=4_000,
+        target_update_period=2_000,
         epsilon_start=0.3,
         epsilon_steps=40_000,
     ),
@@ -345,9 +351,11 @@ _DINO_RLLIB_PPO = replace(
     _DINO_RLLIB_DQN,
     algorithm="ppo",
     rllib=RLlibSettings(
+        hidden_units=(256,),
         activation="relu",
-        batch_size=4_000,
-        minibatch_size=256,
+        batch_size=2_000,
+        gae_lambda=0.95,
+        minibatch_size=250,
         epochs=4,
         value_loss_coefficient=0.5,
         entropy_coefficient=0.01,

@@ -40,16 +40,23 @@ def ray_processes() -> set[psutil.Process]:
     return found
 
 
+@pytest.fixture(autouse=True, scope="module")
+def account(tmp_path_factory) -> Iterator[None]:
+    """A signing key of the tests' own, and a place for Ray whose sockets' names have 107 bytes at most."""
+    short = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("account")))
+        patch.setenv("RAY_TMPDIR", short)
+        yield
+    shutil.rmtree(short, ignore_errors=True)
+
+
 @pytest.fixture(autouse=True)
-def nothing_left(tmp_path_factory, monkeypatch, no_new_browsers) -> Iterator[None]:
-    """Ray's processes and the actors' browsers are gone afterwards. A signing key of the tests' own."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "account"))
-    short = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # names of sockets have 107 bytes at most
-    monkeypatch.setenv("RAY_TMPDIR", short)
+def nothing_left(account, no_new_browsers) -> Iterator[None]:
+    """Ray's processes and the actors' browsers are gone afterwards."""
     before = ray_processes()
     yield
     left = still_running(list(ray_processes() - before), patience_s=20)
-    shutil.rmtree(short, ignore_errors=True)
     assert not left, [" ".join(process.cmdline())[:100] for process in left]
 
 
@@ -202,10 +209,9 @@ def test_no_cluster_there_is_one_line(cli, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def rllib_run(tmp_path_factory) -> Path:
+def rllib_run(tmp_path_factory, account) -> Path:
     """Two iterations of PPO on CartPole by the command line, in a process of its own."""
     directory = tmp_path_factory.mktemp("rllib") / "run"
-    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.getbasetemp() / "account")
     arguments = ("--env", "CartPole-v1", "--engine", "rllib", "--algo", "ppo", "--steps", 4000)
     code, out, err = finish(command("train", *arguments, "--run-dir", directory), timeout_s=600)
     assert code == 0, err
@@ -285,8 +291,10 @@ def test_the_dino_by_rllib_plays_all_games_of_a_runner_in_one_browser(tmp_path, 
     finally:
         trainer.close()
     assert trainer.step >= 300
-    values = load_model(tmp_path / "run").values(np.zeros((2, 80, 80, 4), np.uint8))
-    assert values.shape == (2, 3)
+    model = load_model(tmp_path / "run")
+    assert model.values(np.zeros((2, 80, 80, 4), np.uint8)).shape == (2, 3)
+    hidden = [each for each in model._module.parameters() if each.ndim == 2 and len(each) == 256]
+    assert len(hidden) == 2  # of both heads: RLlib has none after its convolutions by itself
 
 
 # --- The search ------------------------------------------------------------------------------------------

@@ -117,9 +117,11 @@ def plot_search(directory: Path, ranked: list[Outcome], metric: str, title: str)
                 axes.axhline(ceiling, linewidth=0.8, linestyle=":", color="grey")
                 axes.annotate(
                     "never reached",
-                    (0.01, ceiling),
+                    (0.99, ceiling),
+                    (0, 6),  # above the circles
                     xycoords=("axes fraction", "data"),
-                    va="bottom",
+                    textcoords="offset points",
+                    ha="right",
                     fontsize="small",
                 )
             unit = "environment steps" if metric == "steps" else "seconds"

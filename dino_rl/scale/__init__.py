@@ -1,7 +1,13 @@
 """Past one machine, by Ray: the only place that imports it. Without Ray, one line says so."""
 
+import logging
+import os
+
 from dino_rl.errors import DinoError
 
+# RLlib would ask of every number whether it is TensorFlow's, which took it a sixth of its time.
+os.environ.setdefault("RLLIB_TEST_NO_TF_IMPORT", "1")
+logging.getLogger("ray.rllib.utils.framework").setLevel(logging.ERROR)  # which says so, again and again
 try:
     import ray  # noqa: F401
 except ModuleNotFoundError as error:

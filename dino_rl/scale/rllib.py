@@ -64,9 +64,11 @@ class PPOModule(_ByteImages, DefaultPPOTorchRLModule):
     """RLlib's PPO networks."""
 
 
-def algorithm_config(settings: RunSettings) -> AlgorithmConfig:
-    """RLlib's configuration of a run, whose `algorithm` is "dqn" or "ppo"."""
+def algorithm_config(settings: RunSettings, is_image: bool) -> AlgorithmConfig:
+    """RLlib's configuration of a run, whose `algorithm` is "dqn" or "ppo", on images or vectors."""
     of = settings.rllib
+    # After convolutions RLlib has no hidden layers but those of the heads.
+    encoder, heads = ((), of.hidden_units) if is_image else (of.hidden_units, ())
     config, module = (_dqn(of), DQNModule) if settings.algorithm == "dqn" else (_ppo(of), PPOModule)
     register_env(ENV, partial(_make_env, settings.env))
     return (
@@ -83,10 +85,11 @@ def algorithm_config(settings: RunSettings) -> AlgorithmConfig:
             rl_module_spec=RLModuleSpec(
                 module_class=module,
                 model_config=DefaultModelConfig(
-                    fcnet_hiddens=list(of.hidden_units),
+                    fcnet_hiddens=list(encoder),
                     fcnet_activation=of.activation,
                     conv_filters=CONV_FILTERS,
-                    head_fcnet_hiddens=[],
+                    head_fcnet_hiddens=list(heads),
+                    head_fcnet_activation=of.activation,
                 ),
             )
         )
@@ -162,6 +165,7 @@ def _ppo(of: RLlibSettings) -> PPOConfig:
     return PPOConfig().training(
         lr=of.learning_rate,
         gamma=of.discount,
+        lambda_=of.gae_lambda,
         train_batch_size_per_learner=of.batch_size,
         minibatch_size=of.minibatch_size,
         num_epochs=of.epochs,

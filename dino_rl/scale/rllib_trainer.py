@@ -55,7 +55,7 @@ class RLlibTrainer(Trainer):
         self.env.close()  # it has told what it shows; RLlib makes its own
 
     def _make_learner(self) -> "RLlibLearner":  # type: ignore[override]
-        return RLlibLearner(self.settings)
+        return RLlibLearner(self.settings, self.made_for.is_image)
 
     def _restore(self, state: dict):
         self.learner.algorithm.restore_from_path(checkpoint.directory(self.run_dir).absolute())
@@ -102,9 +102,9 @@ class RLlibLearner:
     episode_columns = ()
     milestone_columns = ()
 
-    def __init__(self, settings: RunSettings):
+    def __init__(self, settings: RunSettings, is_image: bool):
         self.interval_columns = ("loss", "q_mean") if settings.algorithm == "dqn" else ("loss",)
-        self.algorithm: Algorithm = algorithm_config(settings).build_algo()
+        self.algorithm: Algorithm = algorithm_config(settings, is_image).build_algo()
         self.updates = 0
         of = settings.rllib
         self._batch_size = of.batch_size if settings.algorithm == "dqn" else of.minibatch_size
@@ -133,7 +133,8 @@ class RLlibLearner:
                 {name: float(learned[name]) for name in (self._loss, Q_MEAN) if name in learned}
             )
             self.updates += round(float(learned[TRAINED]) / self._batch_size)
-        return self._steps() - before, list(results["env_runners"].get(ENDED, ()))
+        ended = results["env_runners"].get(ENDED, [])
+        return self._steps() - before, ended if isinstance(ended, list) else [ended]  # RLlib unpacks one
 
     def _steps(self) -> int:
         return int(self.algorithm.metrics.peek(STEPS, default=0))

@@ -171,7 +171,7 @@ class _Progress(tune.Callback):
         self._tell(trial, "starts")
 
     def on_trial_result(self, iteration: int, trials: list, trial, result: dict, **info):
-        self._tell(trial, f"step {result['steps']:,}, mean return {result['return_mean']:.1f}")
+        self._tell(trial, f"step {result['steps']:,}, mean return {result['return_mean']:.3g}")
 
     def on_trial_complete(self, iteration: int, trials: list, trial, **info):
         result = trial.last_result
