@@ -38,4 +38,11 @@ with _without_greetings():
     import keras
     import tensorflow as tf
 
-__all__ = ["XLA_CONVOLUTIONS", "keras", "tf"]
+__all__ = ["XLA_CONVOLUTIONS", "keras", "share_cores", "tf"]
+
+
+def share_cores():
+    """One thread for TensorFlow: this process is one of several that play or learn on the machine. To be
+    called before its first operation."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -167,9 +167,8 @@ def test_losing_a_machine_does_not_stop_the_run(tmp_path, every_turn):
 
     head = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "include_dashboard": False}
     two = Cluster(initialize_head=True, head_node_args=head)
-    second = two.add_node(
-        num_cpus=2, node_ip_address="127.0.0.2"
-    )  # loopback, too, and another machine to Ray
+    # Loopback, too, and to Ray another machine.
+    second = two.add_node(num_cpus=2, node_ip_address="127.0.0.2")
     try:
         with cluster(two.address):
             settings = replace(CARTPOLE, steps=12_000, validations=0)

@@ -57,7 +57,7 @@ class DQN:
         # By XLA, which compiles for some seconds, what is many small operations.
         self._update = tf.function(
             self._compute_updates,
-            jit_compile=XLA_CONVOLUTIONS or len(observation_shape) == 1,
+            jit_compile=XLA_CONVOLUTIONS or len(observation_shape) != 3,
             autograph=False,
         )
         self._apply = tf.function(self._compute_apply, jit_compile=True, autograph=False)

@@ -61,7 +61,7 @@ def build_q_network(
             https://arxiv.org/abs/1511.06581).
         scale: observations are multiplied by this: 1/255 for images.
         width: units of each hidden dense layer; None: the network's own.
-        activation: of all hidden keras.layers.
+        activation: of all hidden layers.
 
     Raises:
         DinoError: no network of that name, or one for images where there is none.

@@ -12,6 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from dino_rl.agents.dqn import DQN, make_explorer
 from dino_rl.agents.learner import EpisodeValues, Step
+from dino_rl.backend import share_cores, tf
 from dino_rl.envs.catalog import Interface, interface, make_training_env
 from dino_rl.errors import BrowserError, DinoError
 from dino_rl.results.statistics import EpisodeStatistics
@@ -70,10 +71,7 @@ class Actor:
 
     def _open(self):
         settings = self._settings
-        from dino_rl.backend import tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(1)  # the machine has other actors
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        share_cores()
         tf.config.set_visible_devices([], "GPU")  # that is the learner's
         rng = np.random.default_rng([settings.seed, 1, self._index, self._generation])
         self._env = make_training_env(settings.env)

@@ -34,11 +34,11 @@ def cluster(address: str | None = None, workers: int = 1) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     before = set(psutil.Process().children(recursive=True))
+    if address and address != "auto":
+        _check_that_somebody_listens(address)
     # Otherwise Ray takes the machine's own address for 127.0.0.1: our own cluster would listen to everybody,
     # and one that listens on loopback alone would not be found.
     here = address is None or address.rpartition(":")[0] == LOOPBACK
-    if address and address != "auto":
-        _check_that_somebody_listens(address)
     ray_constants.ENABLE_RAY_CLUSTER = not here
     try:
         if address:

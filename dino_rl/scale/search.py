@@ -17,6 +17,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.tune.search import BasicVariantGenerator
 
+from dino_rl.backend import share_cores
 from dino_rl.engines import make_trainer
 from dino_rl.errors import DinoError
 from dino_rl.results.search import Outcome, load_outcomes, save_outcome, trial_name
@@ -118,10 +119,7 @@ def _trial(config: dict[str, Any], run: RunSettings, trials: Path, known: dict[s
     if name in known:
         tune.report(asdict(known[name]))
         return
-    from dino_rl.backend import tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)  # the machine has other trials
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    share_cores()
     # Trials are compared by what they need; the winner can be trained, and validated, afterwards.
     settings = replace(with_network(run, **config), validations=0)
     run_dir = trials / name
