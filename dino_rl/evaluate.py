@@ -22,6 +22,7 @@ class Game:
     capped: bool
     info: dict[str, float]  # the last step's
     actions: list[int]
+    late: int = 0  # steps whose picture came later than was asked for; only a live game's clock does that
 
 
 @dataclass
@@ -88,6 +89,7 @@ def play_games(
     waiting = iter(seeds)
     playing: list[int | None] = [next(waiting, None) for _ in range(lanes)]
     returns = np.zeros(lanes)
+    late = np.zeros(lanes, int)
     taken: list[list[int]] = [[] for _ in range(lanes)]
     result: dict[int, Game] = {}
     observations, infos = env.reset(seed=[seed or 0 for seed in playing])  # type: ignore[arg-type]
@@ -95,6 +97,7 @@ def play_games(
         actions = policy(observations)
         observations, rewards, terminated, truncated, infos = env.step(actions)
         returns += rewards
+        late += infos.get("late_frames", np.zeros(lanes)) > 0
         for lane, action in enumerate(actions.tolist()):
             taken[lane].append(action)
         over = terminated | truncated
@@ -117,11 +120,13 @@ def play_games(
                     bool(truncated[lane]),
                     last,
                     taken[lane],
+                    int(late[lane]),
                 )
                 on_game(result[seed])
                 playing[lane] = next(waiting, None)
             next_seeds.append(playing[lane] or 0)
         returns[over] = 0.0
+        late[over] = 0
         for lane in np.flatnonzero(over).tolist():
             taken[lane] = []
         if any(seed is not None for seed in playing):

@@ -1,5 +1,6 @@
 """Every setting, and every default, in one place: the game's, the agent's, the run's."""
 
+import math
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -31,6 +32,7 @@ class GameSettings:
     dino_x: int = 24  # where the intro leaves the dino: 24 at 60 Hz, 0 at 120 Hz
     frame_jitter_ms: float = 0.0  # each frame lasts 1000/60 ms plus or minus up to this
     action_delay: tuple[float, ...] = (1.0,)  # probability that an action comes 0, 1, 2... frames late
+    rewindable: bool = False  # keep its last moments, to go back to one of them after a crash
 
     def for_page(self) -> dict:
         """The settings as `game/bridge.js` reads them."""
@@ -57,6 +59,9 @@ class GameVariation:
     # Each game draws the weights of its action delays (0, 1, 2... frames) from a Dirichlet distribution with
     # these concentrations; none: the base's.
     delay_concentrations: tuple[float, ...] = ()
+    # Share of crashes after which the game is wound back by half a second to two seconds instead of starting
+    # anew: what it has not mastered comes again at once, and what follows is drawn anew.
+    rewind_share: float = 0.0
     # Cut a game off (truncated, not terminated) after this many frames. A good player never comes back to
     # the slow speeds by itself, and forgets them.
     max_frames: int | None = None
@@ -79,6 +84,8 @@ class GameVariation:
         if self.delay_concentrations:
             weights = rng.dirichlet(self.delay_concentrations)
             changes["action_delay"] = tuple(float(weight) for weight in weights)
+        if self.rewind_share:
+            changes["rewindable"] = True
         return GameSettings(**{**asdict(self.base), **changes})
 
 
@@ -92,9 +99,10 @@ class DQNSettings:
     dueling: bool = True
     double: bool = True
     n_step: int = 10
+    cut_returns: bool = True  # n-step returns end before an action that is not greedy (Watkins 1989)
     discount: float = 0.99
     batch_size: int = 64
-    replay_ratio: float = 4.0  # transitions learned from for each environment step
+    replay_ratio: float = 2.0  # transitions learned from for each environment step
     replay_capacity: int = 400_000  # frames; 80x80 bytes each for images
     replay_compressed: bool = False  # a tenth of that memory, for slower sampling
     learning_starts: int = 2_000  # environment steps before the first update
@@ -209,6 +217,8 @@ class EnvSettings:
         random_start_share=0.45,
         full_speed_share=0.3,
         constant_speed_share=0.1,
+        tight_gaps_share=0.25,
+        rewind_share=0.7,
         dino_x=(0, 50),
         # Small numbers: mostly one delay in a game, now and then another, as live play has it.
         delay_concentrations=(0.6, 0.25, 0.05),
@@ -236,10 +246,17 @@ class RunSettings:
     seed: int = 0
     validations: int = 8  # greedy games on held-out seeds, evenly over the run; they choose the best model
     validation_games: int = 20
-    validation_max_score: int | None = 10_000  # of the Dino; others end by themselves
+    validation_max_score: int | None = 10_000  # of the Dino, in an hour's run; others end by themselves
     validation_time_share: float = 0.15  # they take about this share of the time at most
     checkpoint_minutes: float = 10.0
     stop_return: float | None = None  # stop when the mean of the last 100 episodes reaches this
+
+    @property
+    def validation_cap(self) -> int | None:
+        """Where validation games are ended: lower in short runs, which good players' games would fill."""
+        if self.validation_max_score is None or self.minutes is None:
+            return self.validation_max_score
+        return math.ceil(self.validation_max_score * min(1.0, self.minutes / 60))
 
 
 @dataclass(frozen=True)
@@ -266,6 +283,7 @@ _VECTORS = RunSettings(
         network="dense",
         dueling=False,
         n_step=1,
+        cut_returns=False,
         replay_ratio=16.0,  # a batch of 64 every 4 steps
         replay_capacity=100_000,
         learning_starts=1_000,
@@ -293,6 +311,7 @@ _IMAGES = RunSettings(
     env=EnvSettings(id="", num_envs=8, greedy_envs=0, stack_stride=1, life_loss_is_final=True),
     dqn=DQNSettings(
         n_step=3,
+        cut_returns=False,
         replay_ratio=8.0,
         replay_capacity=200_000,
         epsilon_start=1.0,

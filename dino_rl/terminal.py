@@ -109,6 +109,8 @@ def score_table(title: str, summary: dict, chance: dict | None = None) -> Table:
         if name == "mean":
             bounds = (" to ".join(map(number, column["confidence"])) for column in columns)
             table.add_row("mean, 95 % sure", *bounds)
+    if "late_decisions" in summary:
+        table.add_row("late decisions", f"{summary['late_decisions']:.1%}")
     return table
 
 

@@ -239,7 +239,17 @@ class Trainer:
                     continue
                 life_lost = infos.get("life_lost", nobody)
                 self.learner.take(
-                    Step(observations, first, ended, actions, rewards, terminated, truncated, life_lost)
+                    Step(
+                        observations,
+                        first,
+                        ended,
+                        actions,
+                        rewards,
+                        terminated,
+                        truncated,
+                        life_lost,
+                        greedy=actions == values.argmax(axis=1),
+                    )
                 )
                 self.step += num_envs
                 lanes.step(actions, rewards)
@@ -300,7 +310,7 @@ class Trainer:
                     envs = [
                         open_envs.enter_context(closing(env))
                         for env in make_evaluation_envs(
-                            settings.env, settings.validation_games, settings.validation_max_score
+                            settings.env, settings.validation_games, settings.validation_cap
                         )
                     ]
                     return play_side_by_side(envs, policy, seeds)
@@ -356,7 +366,7 @@ class Trainer:
             validation={
                 **validation,
                 "first_seed": VALIDATION_SEED,
-                "max_score": self.settings.validation_max_score,
+                "max_score": self.settings.validation_cap,
             },
         )
 

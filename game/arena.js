@@ -44,11 +44,13 @@ const DinoArena = (() => {
     return buffer;
   }
 
-  // resets: [{game, seed, settings}]; actions: one a game, or null for none; a game just reset does not move.
+  // resets: [{game, seed, settings}], settings null winds the game back to a moment before its end; actions: one
+  // a game, or null for none; a game just reset does not move.
   function advance({ resets = [], actions = null, frames = 1, watched = null }) {
     const fresh = new Set();
     for (const { game, seed, settings } of resets) {
-      games[game].reset(seed, settings);
+      if (settings) games[game].reset(seed, settings);
+      else games[game].rewind(seed);
       fresh.add(game);
     }
     if (actions) games.forEach((game, i) => fresh.has(i) || game.step(actions[i], frames));

@@ -83,8 +83,10 @@
     soon: (callback) => setTimeout(callback, 5),
   };
 
+  const ownRandom = (seed) => DinoVirtualTime.generator(seed ^ 0x5bd1e995); // apart from the game's stream
+
   // settings: start_speed, constant_speed, birds, clear_time_ms, max_gap, dino_x, frame_jitter_ms,
-  // action_delay (probabilities of 0, 1, 2... frames). See dino_rl/settings.py.
+  // action_delay (probabilities of 0, 1, 2... frames), rewindable. See dino_rl/settings.py.
   function reset(seed, settings) {
     const r = runner();
     pristine.restore();
@@ -92,10 +94,11 @@
     game = {
       settings,
       seed,
-      random: DinoVirtualTime.generator(seed ^ 0x5bd1e995), // apart from the game's own stream
+      random: ownRandom(seed),
       frames: 0,
       held: null,
       queue: [], // {frame, action}, by frame
+      moments: [], // of a rewindable game, to go back to
     };
     const config = r.config;
     config.clearTime = settings.clear_time_ms;
@@ -109,6 +112,39 @@
     r.tRex.xInitialPos = settings.dino_x;
     r.restart();
     if (settings.start_speed) r.setSpeed(settings.start_speed);
+  }
+
+  // --- Back to a moment before the crash -----------------------------------------------------------------
+
+  const MOMENT_FRAMES = 16; // from one moment that is kept to the next
+  const MOMENTS = 8;
+  const BACK_FRAMES = 32; // at the least: from here on there is something left to decide
+
+  function keepMoment() {
+    const { frames, held, queue, moments } = game;
+    moments.push({
+      frames, held,
+      queue: [...queue],
+      clock: time.moment(),
+      state: new DinoSnapshot(runner()),
+      draws: [...displayList.draws],
+    });
+    if (moments.length > MOMENTS) moments.shift();
+  }
+
+  // Winds the game back to one of its moments; what comes into view from there on follows from `seed`. A game
+  // too short for that starts anew.
+  function rewind(seed) {
+    const past = game.moments.filter(({ frames }) => frames <= game.frames - BACK_FRAMES);
+    if (!past.length) return reset(seed, game.settings);
+    const random = ownRandom(seed);
+    const { frames, held, queue, clock, state, draws } = past[Math.floor(random() * past.length)];
+    state.restore();
+    time.rewind(seed, clock);
+    displayList.draws = [...draws];
+    document.documentElement.classList.toggle("inverted", runner().inverted); // for whoever watches
+    const moments = past.filter((moment) => moment.frames < frames);
+    game = { ...game, seed, random, frames, held, queue: [...queue], moments };
   }
 
   // --- Keys ---------------------------------------------------------------------------------------------
@@ -144,6 +180,8 @@
     const r = runner();
     const { settings } = game;
     if (r.crashed || r.paused) return;
+    const since = game.frames - (game.moments.at(-1)?.frames ?? -Infinity);
+    if (settings.rewindable && since >= MOMENT_FRAMES) keepMoment();
     game.queue.push({ frame: game.frames + drawDelay(), action });
     for (let i = 0; i < frames && !r.crashed; i++) {
       while (game.queue.length && game.queue[0].frame <= game.frames) hold(game.queue.shift().action);
@@ -241,7 +279,7 @@
 
   window.DinoBridge = {
     STATE_FIELDS, OBSTACLES, BYTES,
-    prepare, settled, reset, step, hold, missing, numbers,
+    prepare, settled, reset, rewind, step, hold, missing, numbers,
     state, picture, canvas, spectate, watchLive, observe, runner,
     draws: () => displayList.draws,
     observation: () => base64(observation()),

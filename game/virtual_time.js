@@ -10,12 +10,17 @@ window.DinoVirtualTime = class DinoVirtualTime {
     this.rewind(0);
   }
 
-  // Time and randomness as at the start of a game with this seed.
-  rewind(seed) {
-    this.now = 1000;
-    this.waiting = []; // callbacks for the next frame
-    this.nextHandle = 1;
+  // Time as at the start of a game, or at a `moment`; randomness from this seed on.
+  rewind(seed, { now, waiting, nextHandle } = { now: 1000, waiting: [], nextHandle: 1 }) {
+    this.now = now;
+    this.waiting = [...waiting]; // callbacks for the next frame
+    this.nextHandle = nextHandle;
     this.random = DinoVirtualTime.generator(seed);
+  }
+
+  // Where the clock stands, for `rewind`.
+  moment() {
+    return { now: this.now, waiting: [...this.waiting], nextHandle: this.nextHandle };
   }
 
   takeOver() {

@@ -379,6 +379,30 @@ def test_a_variation_varies(make_vector):
     assert max(xs) <= 50
 
 
+@pytest.mark.parametrize(("share", "scores_from"), [(1.0, 1), (0.0, 0)])
+def test_after_a_crash_the_game_goes_back_a_moment(make_vector, share, scores_from):
+    slow = GameSettings(start_speed=6.0, clear_time_ms=0.0)  # long enough to have moments to go back to
+    env = make_vector(game=GameVariation(slow, rewind_share=share))
+    env.reset(seed=0)
+    lane, (*_, infos) = until_one_ends(env)
+    first, rewards, terminated, _, fresh = env.step(np.zeros(3, int))
+    assert rewards[lane] == 0
+    assert not terminated[lane]
+    assert scores_from <= fresh["score"][lane] < infos["score"][lane]
+    assert fresh["seed"][lane] >= DRAWN_SEEDS_FROM
+    assert (first[lane] == first[lane][..., :1]).all()
+
+
+def test_a_game_that_was_cut_off_does_not_go_back(make_vector):
+    env = make_vector(game=GameVariation(NEVER, rewind_share=1.0, max_frames=200))
+    env.reset(seed=0)
+    _, (_, _, terminated, truncated, _) = until_one_ends(env)
+    assert truncated.all()
+    assert not terminated.any()
+    *_, fresh = env.step(np.zeros(3, int))
+    assert not fresh["score"].any()
+
+
 def test_greedy_lanes_train_on_full_games(make_vector):
     settings = EnvSettings(num_envs=3, greedy_envs=2)
     env = make_training_env(settings)

@@ -52,7 +52,11 @@ class Numbers(gymnasium.vector.VectorEnv):
 
     def _info(self) -> dict:
         everyone = np.ones(self.num_envs, bool)
-        return {"score": 10.0 * self.seeds + self.lengths, "_score": everyone}
+        return {
+            "score": 10.0 * self.seeds + self.lengths,
+            "_score": everyone,
+            "late_frames": self.seeds % 3,
+        }
 
 
 def by_seed(observations: np.ndarray) -> np.ndarray:
@@ -68,8 +72,9 @@ def expected_game(seed: int) -> Game:
         episode_return=float(length * action),
         length=length,
         capped=seed % 4 == 0,
-        info={"score": 10.0 * seed + length},
+        info={"score": 10.0 * seed + length, "late_frames": seed % 3},
         actions=[action] * length,
+        late=length if seed % 3 else 0,
     )
 
 
@@ -232,6 +237,7 @@ def test_the_untouched_page_is_played_live(model_file, cli, tmp_path, no_new_bro
     result = json.loads(path.read_text())
     assert result.keys() >= CONTRACT
     assert result["clock"] == "live"
+    assert 0 <= result["late_decisions"] < 0.9
     assert result["url"] == "chrome://dino"
     assert 20 <= result["scores"][0] <= 70
 

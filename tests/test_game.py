@@ -1,6 +1,7 @@
 """The bridge to the real game: both clocks, every verb, nothing left to chance."""
 
 import hashlib
+import itertools
 import os
 import re
 import subprocess
@@ -118,6 +119,57 @@ def test_a_seed_replays_in_another_process(reference, no_new_browsers):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
     )
     assert ran.stdout.split() == reference, ran.stderr
+
+
+def test_a_crashed_game_goes_back_to_a_moment_before(arena, reference):
+    """All of its state, and its picture; and nothing of it is left in the next game."""
+    settings = GameSettings(clear_time_ms=1500.0, action_delay=(0.5, 0.5), rewindable=True)
+    back = set()
+    for seed in range(6):
+        seen = arena.step(resets={i: (7 + i, settings) for i in range(3)})
+        passed = {}
+        for action in itertools.cycle((0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2)):
+            end = seen.column("frames")[0]
+            passed[end] = (arena.numbers(0), seen.pictures[0])
+            if seen.crashed[0]:
+                break
+            seen = arena.step([action, 0, 0], 2)
+        seen = arena.step(resets={0: (seed, None)})
+        frames = seen.column("frames")[0]
+        numbers, picture = passed[frames]
+        assert arena.numbers(0) == numbers
+        np.testing.assert_array_equal(seen.pictures[0], picture)
+        later = arena.step([0, 0, 0], 16)
+        assert later.column("distance")[0] > seen.column("distance")[0]
+        back.add(end - frames)
+    assert min(back) >= 32
+    assert max(back) <= 160
+    assert len(back) > 1
+    assert play_arena(arena, 0, 11) == reference
+
+
+def test_going_back_depends_on_its_seed_alone(arena):
+    settings = GameSettings(clear_time_ms=1500.0, rewindable=True)
+    games = []
+    for _ in range(2):
+        arena.step(resets={i: (7, settings) for i in range(3)})
+        while not arena.step([0, 0, 0], 4).crashed[0]:
+            pass
+        seen = [arena.step(resets={0: (3, None)})]
+        seen += [arena.step([1, 0, 0], 4) for _ in range(50)]
+        games.append([digest(one.pictures[:1], one.states[:1], None) for one in seen])
+    assert games[0] == games[1]
+
+
+def test_a_game_too_short_to_go_back_starts_anew(arena):
+    settings = GameSettings(start_speed=13, clear_time_ms=0.0, rewindable=True)
+    arena.step(resets={i: (7, settings) for i in range(3)})
+    arena.step([0, 0, 0], 20)
+    seen = arena.step(resets={0: (3, None)})
+    fresh = arena.step(resets={0: (3, settings)})
+    assert digest(seen.pictures[:1], seen.states[:1], None) == digest(
+        fresh.pictures[:1], fresh.states[:1], None
+    )
 
 
 def test_other_seeds_are_other_games(game, reference):

@@ -20,6 +20,7 @@ class Episode:
     frames: list[int] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
+    greedy: list[bool] = field(default_factory=list)  # whether each action was
     end: str = "running"  # then: terminated, truncated, or broken (off without an end)
 
 
@@ -56,6 +57,7 @@ class World:
         reward = self._rng.normal(size=self.num_envs).astype(np.float32)
         ending = self._rng.random(self.num_envs) < self._end_share
         by_crash = self._rng.random(self.num_envs) < 0.5
+        greedy = self._rng.random(self.num_envs) < 0.8
         terminated, truncated = np.zeros((2, self.num_envs), bool)
         frames = np.array([episodes[-1].frames[-1] for episodes in self.episodes])
         for env, episodes in enumerate(self.episodes):
@@ -66,18 +68,19 @@ class World:
                 continue
             episode.actions.append(int(action[env]))
             episode.rewards.append(float(reward[env]))
+            episode.greedy.append(bool(greedy[env]))
             episode.frames.append(next(self._frame))
             if ending[env]:
                 terminated[env], truncated[env] = by_crash[env], not by_crash[env]
                 episode.end = "terminated" if by_crash[env] else "truncated"
-        self.replay.add(frames, self._first, action, reward, terminated, truncated)
+        self.replay.add(frames, self._first, action, reward, terminated, truncated, greedy=greedy)
         self._first = np.array([episodes[-1].start == self.time + 1 for episodes in self.episodes])
         self.time += 1
 
-    def transitions(self, n_step: int, stack: int, stride: int) -> dict[int, tuple]:
+    def transitions(self, n_step: int, stack: int, stride: int, cut: bool = False) -> dict[int, tuple]:
         """Every transition there ever was, by its first frame's number: (time, what a sample must hold)."""
         return {
-            episode.frames[i]: (episode.start + i, _transition(episode, i, n_step, stack, stride))
+            episode.frames[i]: (episode.start + i, _transition(episode, i, n_step, stack, stride, cut))
             for episodes in self.episodes
             for episode in episodes
             for i in range(len(episode.actions))
@@ -85,8 +88,10 @@ class World:
         }
 
 
-def _transition(episode: Episode, i: int, n_step: int, stack: int, stride: int) -> dict:
+def _transition(episode: Episode, i: int, n_step: int, stack: int, stride: int, cut: bool) -> dict:
     steps = min(n_step, len(episode.actions) - i)
+    if cut:  # before the next action that was not greedy
+        steps = next((k for k in range(1, steps) if not episode.greedy[i + k]), steps)
     ends_here = i + steps == len(episode.actions) and episode.end == "terminated"
 
     def shown(last: int):
@@ -106,11 +111,12 @@ def _transition(episode: Episode, i: int, n_step: int, stack: int, stride: int) 
 STACKS = [(4, 1), (4, 2), (2, 3), (0, 1)]  # frames of an observation, and slots from one to the next
 
 
-def make_replay(slots=40, num_envs=3, stack=4, stride=1, n_step=1, exponent=0.0, seed=0, compressed=False):
+def make_replay(
+    slots=40, num_envs=3, stack=4, stride=1, n_step=1, exponent=0.0, seed=0, compressed=False, cut=False
+):
     rng = np.random.default_rng(seed)
-    return Replay(
-        slots * num_envs, num_envs, (), np.int64, stack, stride, n_step, DISCOUNT, exponent, rng, compressed
-    )
+    shape = (slots * num_envs, num_envs, (), np.int64, stack, stride)
+    return Replay(*shape, n_step, DISCOUNT, exponent, rng, compressed, cut)
 
 
 def first_frames(batch, stack: int) -> np.ndarray:
@@ -118,9 +124,11 @@ def first_frames(batch, stack: int) -> np.ndarray:
     return batch.observation[:, -1] if stack else batch.observation
 
 
-def assert_as_in_the_world(batch, world: World, n_step: int, stack: int, stride: int = 1) -> set[int]:
+def assert_as_in_the_world(
+    batch, world: World, n_step: int, stack: int, stride: int = 1, cut: bool = False
+) -> set[int]:
     """Every sample is a transition of the world; returns their first frames."""
-    known = world.transitions(n_step, stack, stride)
+    known = world.transitions(n_step, stack, stride, cut)
     frames = first_frames(batch, stack).tolist()
     assert set(frames) <= set(known), f"{set(frames) - set(known)} start no transition"
     for name in ("observation", "action", "reward", "discount", "next_observation"):
@@ -158,6 +166,19 @@ def test_every_moment_of_a_long_run(n_step, stack, stride, compressed):
         world.step()
         if time > 16:
             assert_as_in_the_world(replay.sample(64), world, n_step, stack, stride)
+
+
+@pytest.mark.parametrize("n_step", [1, 2, 5])
+@pytest.mark.parametrize("stack", [4, 0])
+def test_returns_end_before_an_action_that_is_not_greedy(n_step, stack):
+    replay = make_replay(stack=stack, n_step=n_step, cut=True)
+    world = World(replay, num_envs=3, seed=6)
+    for _ in range(90):
+        world.step()
+    batch = replay.sample(3000)
+    assert_as_in_the_world(batch, world, n_step, stack, cut=True)
+    steps = set(np.round(np.log(batch.discount[batch.discount > 0]) / np.log(DISCOUNT)).astype(int).tolist())
+    assert steps == set(range(1, n_step + 1))  # some were cut short, some were not
 
 
 @pytest.mark.parametrize("n_step", [1, 5])

@@ -154,6 +154,7 @@ def make_replay(
         settings.dqn.priority_exponent,
         rng,
         settings.dqn.replay_compressed,
+        settings.dqn.cut_returns,
     )
 
 
@@ -255,6 +256,7 @@ class DQNLearner:
             step.terminated,
             step.truncated,
             step.life_lost,
+            step.greedy,
         )
         self._debt += len(step.action) * self._settings.replay_ratio
 

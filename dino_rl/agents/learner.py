@@ -21,6 +21,7 @@ class Step:
         reward: float64 [N].
         terminated, truncated: bool [N], how the episode ended, if it did.
         life_lost: bool [N], the step cost a life, in games that have some; the episode may go on.
+        greedy: bool [N], `action` was the best by the network that acted.
     """
 
     observation: np.ndarray
@@ -31,6 +32,7 @@ class Step:
     terminated: np.ndarray
     truncated: np.ndarray
     life_lost: np.ndarray
+    greedy: np.ndarray
 
 
 class Learner(Protocol):

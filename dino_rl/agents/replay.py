@@ -87,6 +87,8 @@ class Replay:
         priority_exponent: 0 samples uniformly.
         rng: drives the sampling.
         compressed: keep frames in a tenth of the memory, for more time at each sample.
+        cut_returns: the n steps end before an action that was not greedy: what it led to says nothing about
+            the greedy player (Watkins 1989, "Learning from delayed rewards").
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Replay:
         priority_exponent: float,
         rng: np.random.Generator,
         compressed: bool = False,
+        cut_returns: bool = False,
     ):
         self._reach = max(0, stack_size - 1) * stack_stride  # how far back an observation's oldest frame lies
         self._slots = max(capacity // num_envs, self._reach + n_step + 3)
@@ -111,6 +114,7 @@ class Replay:
         self._n_step = n_step
         self._discount = discount
         self._exponent = priority_exponent
+        self._cut_returns = cut_returns
         self._rng = rng
         shape = (self._slots, num_envs)
         self._frame: np.ndarray | CompressedFrames
@@ -127,6 +131,7 @@ class Replay:
         self._reward = np.zeros(shape, np.float32)
         self._terminated = np.zeros(shape, bool)
         self._truncated = np.zeros(shape, bool)
+        self._greedy = np.zeros(shape, bool)
         self._ended = np.zeros(num_envs, bool)  # episodes that ended in the slot written last
         self._time = 0  # slots written so far
         self._break = 0  # the time at which all episodes last broke off, or began
@@ -146,6 +151,7 @@ class Replay:
         terminated: np.ndarray,
         truncated: np.ndarray,
         life_lost: np.ndarray | bool = False,
+        greedy: np.ndarray | bool = True,
     ):
         """One step of all environments: the frames seen [N, ...], and what followed the actions [N].
 
@@ -159,6 +165,7 @@ class Replay:
         self._reward[slot] = reward
         self._terminated[slot] = terminated | life_lost
         self._truncated[slot] = truncated
+        self._greedy[slot] = greedy
         self._ended = terminated | truncated
         self._time += 1
         self._set_sampleable()
@@ -186,6 +193,8 @@ class Replay:
         running = np.ones(batch_size, bool)
         for k in range(self._n_step):
             here = (slot + k) % self._slots
+            if k and self._cut_returns:
+                running &= self._greedy[here, env]
             reward += np.where(running, discount * self._reward[here, env], 0)
             discount = np.where(running, discount * self._discount, discount).astype(np.float32)
             steps += running
@@ -241,7 +250,7 @@ class Replay:
 
     # --- Keeping it ----------------------------------------------------------------------------------
 
-    _ARRAYS = ("_first", "_last", "_action", "_reward", "_terminated", "_truncated")
+    _ARRAYS = ("_first", "_last", "_action", "_reward", "_terminated", "_truncated", "_greedy")
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything needed to go on as if nothing had happened, as arrays."""

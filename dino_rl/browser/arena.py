@@ -155,7 +155,7 @@ class Arena:
         self,
         actions: Sequence[int] | np.ndarray | None = None,
         frames: int = 1,
-        resets: dict[int, tuple[int, GameSettings]] | None = None,
+        resets: dict[int, tuple[int, GameSettings | None]] | None = None,
         watched: dict | None = None,
     ):
         """Start a step without waiting for it: reset some games, run `frames` frames in the others.
@@ -163,7 +163,8 @@ class Arena:
         Args:
             actions: one for each game (0 nothing, 1 jump, 2 duck); None leaves all games where they are.
             frames: frames to run; a game stops at its crash.
-            resets: {game: (seed, settings)}; these games restart and do not move.
+            resets: {game: (seed, settings)}; these games restart and do not move. Without settings, a game
+                goes back to a moment before its end, if it is rewindable.
             watched: {game, values, action, title}: shown to a person, with that game's new picture.
         """
         self._open_channel.send(
@@ -172,7 +173,7 @@ class Arena:
                 "frames": frames,
                 "watched": watched,
                 "resets": [
-                    {"game": int(game), "seed": int(seed), "settings": settings.for_page()}
+                    {"game": int(game), "seed": int(seed), "settings": settings and settings.for_page()}
                     for game, (seed, settings) in (resets or {}).items()
                 ],
             }
@@ -248,7 +249,7 @@ class Arenas:
         self,
         actions: Sequence[int] | np.ndarray | None = None,
         frames: int = 1,
-        resets: dict[int, tuple[int, GameSettings]] | None = None,
+        resets: dict[int, tuple[int, GameSettings | None]] | None = None,
         watched: dict | None = None,
     ):
         """As `Arena.send`: all pages begin to run."""

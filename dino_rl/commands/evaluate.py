@@ -84,6 +84,9 @@ def evaluate(options: argparse.Namespace) -> int:
             "decision_interval_frames": model.env.decision_interval_frames,
         }
         title = f"{options.model}, {options.clock}, cap {options.max_score:,}"
+        if options.clock == "live":
+            steps = sum(game.length for game in evaluation.games)
+            result["late_decisions"] = sum(game.late for game in evaluation.games) / steps
     else:
         title = f"{options.model}, {model.env.id}"
     console.print(score_table(title, result, result.get("random")))

@@ -114,6 +114,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         self._autoreset = autoreset_mode == AutoresetMode.NEXT_STEP
         self._pictures = _PictureStack(num_envs, stack_size, stack_stride)
         self._ended = np.zeros(num_envs, bool)
+        self._crashed = np.zeros(num_envs, bool)
         self._watched: dict | None = None
         if headless is None:
             headless = render_mode != "human"
@@ -156,7 +157,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Run `decision_interval_frames` frames of every game (fewer where the dino crashes)."""
         fresh = self._ended & self._autoreset
-        resets = {game: self._draw_game(game, None) for game in np.flatnonzero(fresh).tolist()}
+        resets = {game: self._draw_next(game) for game in np.flatnonzero(fresh).tolist()}
         observation = self.arena.step(actions, self.decision_interval_frames, resets, self._watched)
         over = self._ended & ~fresh  # ended, and waiting for a reset by the caller: nothing moves
         terminated = observation.crashed & ~over
@@ -167,6 +168,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
             cut |= observation.scores >= self.max_score
         truncated = cut & ~terminated & ~over & ~fresh
         self._ended = terminated | truncated | over
+        self._crashed = terminated
         self._pictures.push(observation.pictures)
         if fresh.any():
             self._pictures.restart(observation.pictures, fresh)
@@ -180,6 +182,13 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
             "action": int(action),
             "title": title,
         }
+
+    def _draw_next(self, game: int) -> tuple[int, GameSettings | None]:
+        """What follows the end of a game: another, or the same from a moment before its crash."""
+        seed, settings = self._draw_game(game, None)
+        share = self._games[game].rewind_share
+        rewind = self._crashed[game] and share and self.np_random.random() < share
+        return seed, None if rewind else settings
 
     def _draw_game(self, game: int, seed: int | None) -> tuple[int, GameSettings]:
         if seed is None:

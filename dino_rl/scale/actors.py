@@ -151,6 +151,7 @@ class Actor:
                 terminated,
                 truncated,
                 infos.get("life_lost", np.zeros(len(actions), bool)),
+                greedy=actions == values.argmax(axis=1),
             ),
             episodes,
         )
