@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # Read when TensorFlow is imported. oneDNN's convolutions are faster than its own; by itself it takes them on
 # the newest CPUs only.
@@ -42,7 +42,9 @@ __all__ = ["XLA_CONVOLUTIONS", "keras", "share_cores", "tf"]
 
 
 def share_cores():
-    """One thread for TensorFlow: this process is one of several that play or learn on the machine. To be
-    called before its first operation."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    """One thread for TensorFlow: this process is one of several that play or learn on the machine, or plays
+    one live game, whose browser needs the other core. To be called before TensorFlow's first operation; later
+    it changes nothing."""
+    with suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)

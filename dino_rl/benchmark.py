@@ -1,13 +1,16 @@
 """How fast the game, the learner and live play are on this machine."""
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dino_rl.agents.dqn import DQN, make_replay
 from dino_rl.agents.replay import Replay
+from dino_rl.backend import share_cores
 from dino_rl.browser import Game
 from dino_rl.browser.frames import SIZE
 from dino_rl.browser.tutorial import TutorialCalls
@@ -18,6 +21,7 @@ ACTION_WEIGHTS = (0.85, 0.10, 0.05)
 STACK = (SIZE, SIZE, EnvSettings().stack_size)
 FILLED = 20_000  # frames in the replay memory
 FRAMES = 4  # a step, as in what others measure
+LIVE_WARM_UP = 20  # decisions
 GAMES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -94,31 +98,51 @@ def learner(run: RunSettings, seconds: float) -> Iterator[Figure]:
     yield Figure(f"choosing actions for {num_envs} games", 1000 / acting, "ms")
 
 
-def live(seconds: float) -> Iterator[Figure]:
+def live(decisions: int, url: str | None = None) -> list[Figure]:
     """From the frame that the page drew to the key event that it received, with the network between."""
-    agent = DQN(DQNSettings(), STACK, 3)
+    with Game("live", url) as game:
+        return live_figures(play_live(game, DQN(DQNSettings(), STACK, 3), decisions))
+
+
+@dataclass(frozen=True)
+class LiveDelays:
+    """What a page noted of live play, and what became of its frames."""
+
+    milliseconds: np.ndarray  # of each decision, in the page's time
+    frame_times: np.ndarray  # ms
+    late: int  # decisions on a picture that came a frame or more after its turn
+
+
+def play_live(game: Game, agent: DQN, decisions: int) -> LiveDelays:
+    """Ask the network for each decision, and press and release the jump key by turns: one key event each."""
     interval = EnvSettings().decision_interval_frames
-    with Game("live") as game:
-        observation = game.restart()
-        agent.q_values(np.zeros((1, *STACK), np.uint8))
+    for count in (LIVE_WARM_UP, decisions):
+        game.release()
         game.take_delays()
-        late = decisions = 0
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        observation, pressed, late = game.restart(), False, 0
+        for _ in range(count):
             if observation.crashed[0]:
-                observation = game.restart()
+                observation, pressed = game.restart(), False
             stack = np.repeat(observation.pictures[0][..., None], STACK[2], axis=-1)
             agent.q_values(stack[None])
-            observation = game.step(decisions % 2, interval)  # a key event with every decision
-            decisions += 1
+            pressed = not pressed
+            observation = game.step(int(pressed), interval)
             late += game.late_frames > 0
-        delays = game.take_delays()
-    milliseconds = np.array(delays["milliseconds"][5:])
-    gaps = np.diff(delays["frame_times"])
-    yield Figure("live: picture to key, median", float(np.median(milliseconds)), "ms")
-    yield Figure("live: picture to key, 99th percentile", float(np.percentile(milliseconds, 99)), "ms")
-    yield Figure("live: frames a second of the page", float(1000 / np.median(gaps)), "fps")
-    yield Figure("live: late decisions", 100 * late / max(1, decisions), "%")
+    delays = game.take_delays()
+    return LiveDelays(np.array(delays["milliseconds"]), np.array(delays["frame_times"]), late)
+
+
+def live_figures(delays: LiveDelays) -> list[Figure]:
+    """Statistics of live play."""
+    milliseconds, count = delays.milliseconds, len(delays.milliseconds)
+    return [
+        Figure(f"live: picture to key, median of {count:,}", float(np.median(milliseconds)), "ms"),
+        Figure("live: picture to key, 99th percentile", float(np.percentile(milliseconds, 99)), "ms"),
+        Figure(
+            "live: frames a second of the page", float(1000 / np.mean(np.diff(delays.frame_times))), "fps"
+        ),
+        Figure("live: late decisions", 100 * delays.late / count, "%"),
+    ]
 
 
 def _times(work: Callable[[], object], seconds: float, warm_up: int) -> list[float]:
@@ -139,8 +163,8 @@ def _rate(work: Callable[[], object], seconds: float, warm_up: int) -> float:
     return len(times) / sum(times)
 
 
-def measure(seconds: float = 10.0, games: tuple[int, ...] = GAMES) -> Iterator[Figure | Scaling]:
-    """All figures, as they are measured."""
+def measure(seconds: float, decisions: int, games: tuple[int, ...] = GAMES) -> Iterator[Figure | Scaling]:
+    """All figures, as they are measured: each for so many seconds, live play for so many decisions."""
     tutorial = tutorial_steps_per_s(seconds)
     yield Figure("the tutorial's calls, live", tutorial, "steps/s")
     rates = []
@@ -150,4 +174,6 @@ def measure(seconds: float = 10.0, games: tuple[int, ...] = GAMES) -> Iterator[F
         yield scaling
     yield Figure("lock-step over the tutorial's calls", max(rates) / tutorial, "times")
     yield from learner(RunSettings(), seconds)
-    yield from live(2 * seconds)
+    # In a process of its own, as it is played: nothing that the learner has left competes for the cores.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), share_cores) as player:
+        yield from player.submit(live, decisions).result()

@@ -248,14 +248,15 @@ def build_parser() -> argparse.ArgumentParser:
         "benchmark",
         help="measure the speed on this machine",
         description="Measure the game, the learner and live play on this machine, beside the tutorial's "
-        "calls. Takes about three minutes; let nothing else run.",
+        "calls. Takes less than five minutes; let nothing else run.",
     )
     benchmark.add_argument(
         "--seconds",
         type=_number(float, 0.5, "a number of 0.5 or more"),
-        default=10.0,
+        default=6.0,
         help="time for each figure",
     )
+    benchmark.add_argument("--decisions", type=_count, default=5_000, help="of live play, 30 a second")
     benchmark.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     benchmark.add_argument(
         "--plot", type=Path, metavar="DIR", help="draw there what more games side by side bring and cost"

@@ -2,10 +2,11 @@
 "use strict";
 
 window.DinoLiveWatch = class DinoLiveWatch {
-  static KEPT = 8192; // measurements kept, at the most
+  static KEPT = 16384; // measurements kept, at the most
 
   #seen = 0; // the frame of the last observation
   #shown = 0; // ... and its time
+  #deciding = false; // whether that observation asks for a key: a game that is over does not
   #waiting = null;
   #delays = [];
   #latencies = [];
@@ -27,7 +28,7 @@ window.DinoLiveWatch = class DinoLiveWatch {
     requestAnimationFrame(tick);
     for (const type of ["keydown", "keyup"]) {
       document.addEventListener(type, (event) => {
-        if (!event.isTrusted) return;
+        if (!event.isTrusted || !this.#deciding || event.code === "Enter") return;
         DinoLiveWatch.#keep(this.#delays, this.frames - this.#seen);
         DinoLiveWatch.#keep(this.#latencies, performance.now() - this.#shown);
       }, true);
@@ -53,11 +54,12 @@ window.DinoLiveWatch = class DinoLiveWatch {
     this.#waiting = null;
     this.#seen = this.frames;
     this.#shown = performance.now();
+    this.#deciding = !this.isOver();
     resolve({ data: this.observation(), late: Math.max(0, this.frames - frame) });
   }
 
-  // Delays between picture and key since the last call, in frames and in milliseconds of the page's time,
-  // and the times of the frames.
+  // Delays between picture and key since the last call, in frames and in milliseconds of the page's time, and
+  // the times of the frames. Keys that start the next game answer no picture.
   takeDelays() {
     return {
       frames: this.#delays.splice(0),

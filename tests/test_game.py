@@ -627,9 +627,19 @@ def test_live_keys_are_real_and_quick(untouched):
     for action in (1, 0, 2, 0) * 4:
         untouched.step(action, 5)
     delays = untouched.take_delays()
-    assert len(delays["frames"]) >= 12  # only trusted events are counted
+    assert len(delays["frames"]) == len(delays["milliseconds"]) == 16  # only trusted events are counted
     assert np.median(delays["frames"]) <= 3
     assert min(delays["milliseconds"]) >= 0
+
+
+def test_keys_that_start_the_next_game_answer_no_picture(untouched):
+    start(untouched)
+    untouched.step(1, 2)
+    untouched.browser.driver.execute_script("DinoBridge.runner().gameOver()")
+    assert untouched.step(1, 2).crashed[0]
+    untouched.take_delays()
+    untouched.restart()  # lets go of up, and presses Enter
+    assert untouched.take_delays()["milliseconds"] == []
 
 
 # --- The page --------------------------------------------------------------------------------------------

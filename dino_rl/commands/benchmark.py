@@ -23,7 +23,7 @@ def benchmark(options: argparse.Namespace) -> int:
         check_writable(options.plot / "scaling-light.png")
     figures: list[Figure] = []
     scaling: list[Scaling] = []
-    for result in measure(options.seconds):
+    for result in measure(options.seconds, options.decisions):
         if isinstance(result, Scaling):
             scaling.append(result)
             where = "a page" if result.browsers == 1 else f"{result.browsers} browsers"

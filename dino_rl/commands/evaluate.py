@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 import gymnasium
 import numpy as np
 
+from dino_rl.backend import share_cores
 from dino_rl.commands import dino_only
 from dino_rl.engines import load_model
 from dino_rl.envs.catalog import interface, make_evaluation_envs, make_single_env
@@ -39,6 +40,8 @@ def evaluate(options: argparse.Namespace) -> int:
                 "A live game cannot be replayed: leave out --save-replays, or use --clock lockstep."
             )
         check_writable(options.save_replays / "game.json")
+    if options.clock == "live":
+        share_cores()
     model = load_model(options.model, options.trust)
     if options.env and options.env != model.env.id:
         raise DinoError(f"{options.model} was trained for {model.env.id}, not for {options.env}.")

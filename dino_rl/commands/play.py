@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from dino_rl.backend import share_cores
 from dino_rl.browser.chrome import has_display
 from dino_rl.commands import dino_only
 from dino_rl.engines import load_model
@@ -30,6 +31,7 @@ def play(options: argparse.Namespace) -> int:
         raise DinoError(f"{options.url} keeps its own time: use --clock live.")
     if options.record:
         check_film(options.record)
+    share_cores()
     model = load_model(options.model, options.trust)
     is_dino = model.env.id == DINO_ID
     # On a film there is room for what any network thinks, in a window only beside the Dino.
