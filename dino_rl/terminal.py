@@ -111,6 +111,9 @@ def score_table(title: str, summary: dict, chance: dict | None = None) -> Table:
             table.add_row("mean, 95 % sure", *bounds)
     if "late_decisions" in summary:
         table.add_row("late decisions", f"{summary['late_decisions']:.1%}")
+    delays = summary.get("delays", {"keys": 0})
+    if delays["keys"]:
+        table.add_row("picture to key", f"{delays['median_ms']:.1f} ms, 99 % {delays['p99_ms']:.1f} ms")
     return table
 
 

@@ -238,6 +238,8 @@ def test_the_untouched_page_is_played_live(model_file, cli, tmp_path, no_new_bro
     assert result.keys() >= CONTRACT
     assert result["clock"] == "live"
     assert 0 <= result["late_decisions"] < 0.9
+    delays = result["delays"]
+    assert delays["keys"] == 0 or sum(delays["frames"]) == pytest.approx(1, abs=0.01)
     assert result["url"] == "chrome://dino"
     assert 20 <= result["scores"][0] <= 70
 

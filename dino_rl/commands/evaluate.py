@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 
 from dino_rl.backend import share_cores
+from dino_rl.browser import Game as Page
 from dino_rl.commands import dino_only
 from dino_rl.engines import load_model
 from dino_rl.envs.catalog import interface, make_evaluation_envs, make_single_env
@@ -90,6 +91,7 @@ def evaluate(options: argparse.Namespace) -> int:
         if options.clock == "live":
             steps = sum(game.length for game in evaluation.games)
             result["late_decisions"] = sum(game.late for game in evaluation.games) / steps
+            result["delays"] = _delays(envs[0].envs[0].unwrapped.game)  # type: ignore[attr-defined]
     else:
         title = f"{options.model}, {model.env.id}"
     console.print(score_table(title, result, result.get("random")))
@@ -130,6 +132,20 @@ def _play(
 
         seeds = range(options.seed, options.seed + options.games)
         return play_side_by_side(envs, policy, seeds, on_game=show)
+
+
+def _delays(page: Page) -> dict:
+    """From picture to key, of the last thousands of keys: milliseconds, and the shares of those that came 0,
+    1, 2... frames later."""
+    delays = page.take_delays()
+    if not delays["frames"]:
+        return {"keys": 0}
+    return {
+        "keys": len(delays["frames"]),
+        "median_ms": float(np.median(delays["milliseconds"])),
+        "p99_ms": float(np.percentile(delays["milliseconds"], 99)),
+        "frames": (np.bincount(delays["frames"]) / len(delays["frames"])).round(4).tolist(),
+    }
 
 
 def _keep(
