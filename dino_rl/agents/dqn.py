@@ -14,16 +14,17 @@ from dino_rl.settings import DQNSettings, RunSettings
 
 
 def q_network(settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int) -> keras.Model:
-    """The Q-network that `settings` ask for; images, [H, W, stack], are scaled by 1/255."""
-    scale = 1 / 255 if len(observation_shape) == 3 else 1.0
+    """The Q-network that `settings` ask for; images, [H, W, stack], are scaled by 1/255, background at 0."""
+    is_image = len(observation_shape) == 3
     return build_q_network(
         settings.network,
         observation_shape,
         num_actions,
         settings.dueling,
-        scale,
+        1 / 255 if is_image else 1.0,
         settings.width,
         settings.activation,
+        -settings.background_grey / 255 if is_image else 0.0,
     )
 
 
