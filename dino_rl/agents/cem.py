@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dino_rl.agents.learner import Step, mean, restore_optimizer
+from dino_rl.agents.networks import outputs_of
 from dino_rl.backend import keras, tf
 from dino_rl.errors import DinoError
 from dino_rl.settings import CEMSettings, RunSettings
@@ -85,9 +86,7 @@ class CEM:
         self.network.compile(optimizer=self.optimizer)  # so that saving the network saves Adam's slots too
         self.optimizer.build(self.network.trainable_variables)
         self.networks = {"policy": self.network}
-        self._probabilities = tf.function(
-            lambda x: self.network(x, training=False), reduce_retracing=True, autograph=False
-        )
+        self._probabilities = outputs_of(self.network)
         self._fit = tf.function(self._compute_fit, reduce_retracing=True, autograph=False)
         self.iteration = 1
         self._acted_in = 0  # the iteration whose policy chose the last actions
@@ -103,13 +102,13 @@ class CEM:
 
     def act(self, observation: np.ndarray, progress: float) -> tuple[np.ndarray, np.ndarray]:
         self._acted_in = self.iteration
-        probabilities = self._probabilities(observation).numpy()
+        probabilities = self._probabilities(observation)
         reached = probabilities.cumsum(axis=1) / probabilities.sum(axis=1, keepdims=True)
         dice = self._rngs["explore"].random((len(observation), 1))
         return (dice >= reached[:, :-1]).sum(axis=1), probabilities
 
     def play(self, observation: np.ndarray) -> np.ndarray:
-        return self._probabilities(observation).numpy().argmax(axis=1)
+        return self._probabilities(observation).argmax(axis=1)
 
     # --- Learning ------------------------------------------------------------------------------------
 

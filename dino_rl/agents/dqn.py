@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dino_rl.agents.learner import EpisodeValues, Explorer, Step, epsilon_greedy, mean, restore_optimizer
-from dino_rl.agents.networks import build_q_network
+from dino_rl.agents.networks import build_q_network, outputs_of
 from dino_rl.agents.replay import Batch, Replay
 from dino_rl.agents.shards import ShardedReplay
 from dino_rl.backend import XLA_CONVOLUTIONS, keras, tf
@@ -54,7 +54,7 @@ class DQN:
         )
         self.q_network.compile(optimizer=self.optimizer)  # so that saving the network saves Adam's slots too
         self.optimizer.build(self.q_network.trainable_variables)
-        self._values = tf.function(self._compute_values, reduce_retracing=True, autograph=False)
+        self._values = outputs_of(self.acting_network)
         # By XLA, which compiles for some seconds, what is many small operations.
         self._update = tf.function(
             self._compute_updates,
@@ -72,10 +72,7 @@ class DQN:
 
     def q_values(self, observation: np.ndarray) -> np.ndarray:
         """Values of all actions by the acting network: [B, ...] -> float32 [B, A]."""
-        return self._values(observation).numpy()
-
-    def _compute_values(self, observation):
-        return self.acting_network(observation, training=False)
+        return self._values(observation)
 
     # --- Learning ------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import numpy as np
 from dino_rl import __version__
 from dino_rl.agents.algorithms import make_network, play_epsilon
 from dino_rl.agents.learner import epsilon_greedy
+from dino_rl.agents.networks import outputs_of
 from dino_rl.backend import keras, tf
 from dino_rl.envs.catalog import Interface, used_settings
 from dino_rl.errors import DinoError, ModelError
@@ -167,12 +168,10 @@ class Model(Trained):
         except (TypeError, ValueError, DinoError) as error:
             raise self._foreign_card(error) from error
         _load_weights(self.network, self.path)
-        self._values = tf.function(
-            lambda x: self.network(x, training=False), reduce_retracing=True, autograph=False
-        )
+        self._values = outputs_of(self.network)
 
     def values(self, observations: np.ndarray) -> np.ndarray:
-        return self._values(observations).numpy()
+        return self._values(observations)
 
 
 def _check_file(path: Path):
