@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import psutil
 import pytest
@@ -294,6 +295,19 @@ def test_the_dino_by_rllib_plays_all_games_of_a_runner_in_one_browser(tmp_path, 
     assert model.values(np.zeros((2, 80, 80, 4), np.uint8)).shape == (2, 3)
     hidden = [each for each in model._module.parameters() if each.ndim == 2 and len(each) == 256]
     assert len(hidden) == 2  # of both heads: RLlib has none after its convolutions by itself
+
+
+def test_networks_for_images_see_no_brightness_and_begin_with_the_actions_they_are_told():
+    from dino_rl.scale.rllib import module_spec, module_values
+
+    settings = PRESETS["dino-rllib-ppo"]
+    spec = module_spec(settings, is_image=True)
+    spec.observation_space = gymnasium.spaces.Box(0, 255, (80, 80, 4), np.uint8)
+    spec.action_space = gymnasium.spaces.Discrete(3)
+    images = np.random.default_rng(1).integers(0, 200, (2, 80, 80, 4), np.uint8)
+    values = module_values(spec.build(), np.concatenate([images, images + 50]))
+    np.testing.assert_allclose(values, np.tile(settings.rllib.initial_action_weights, (4, 1)), atol=0.1)
+    np.testing.assert_allclose(values[:2], values[2:], atol=1e-5)
 
 
 # --- The search ------------------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ FAST = Outcome(64, "relu", 1e-3, True, 9_000, 30.0, 196.0)
 SLOW = Outcome(32, "tanh", 2e-3, True, 7_000, 90.0, 195.0)
 NEAR = Outcome(32, "relu", 5e-3, False, 20_000, 80.0, 150.0)
 FAR = Outcome(64, "tanh", 1e-2, False, 1_000, 5.0, 12.0)
+NOTHING = Outcome(64, "tanh", 2e-2, False, 100, 1.0, float("nan"))
 
 
 def test_who_never_reaches_the_target_is_last_and_not_dropped():
     assert rank([FAR, NEAR, FAST, SLOW], "steps") == [SLOW, FAST, NEAR, FAR]
-    assert rank([FAR, NEAR, FAST, SLOW], "seconds") == [FAST, SLOW, NEAR, FAR]
+    assert rank([NOTHING, FAR, NEAR, FAST, SLOW], "seconds") == [FAST, SLOW, NEAR, FAR, NOTHING]
 
 
 def test_outcomes_are_kept_and_a_damaged_one_is_named(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,7 +22,7 @@ class Outcome:
         width, activation, learning_rate: what was tried.
         reached: whether it came to the target.
         steps, seconds: until it did, or until it was ended.
-        return_mean: of the last 100 episodes.
+        return_mean: of the last 100 episodes; NaN if none has ended.
     """
 
     width: int
@@ -45,10 +46,14 @@ def trial_name(width: int, activation: str, learning_rate: float) -> str:
 
 def rank(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
     """Best first: by `metric` ("steps" or "seconds") where the target was reached; then the others, by how
-    near they came."""
-    return sorted(
-        outcomes, key=lambda each: (0, getattr(each, metric)) if each.reached else (1, -each.return_mean)
-    )
+    near they came, and last of all those whose first episode never ended."""
+
+    def place(each: Outcome) -> tuple[int, float]:
+        if each.reached:
+            return 0, getattr(each, metric)
+        return (1, -each.return_mean) if math.isfinite(each.return_mean) else (2, 0.0)
+
+    return sorted(outcomes, key=place)
 
 
 def save_outcome(directory: Path, outcome: Outcome):

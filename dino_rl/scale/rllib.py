@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -35,12 +36,14 @@ for _name in ("ray", "ray.rllib"):
 
 ENDED = "episode_ended"
 ENV = "dino-rl"  # the name that RLlib knows a run's environment by
-# The compact network of dino_rl.agents.networks, as RLlib writes it: filters, kernel, stride.
-CONV_FILTERS = [[16, 8, 4], [32, 4, 2], [64, 3, 2]]
+# The compact network of dino_rl.agents.networks, as RLlib writes it: filters, kernel, stride, padding.
+CONV_FILTERS = [[16, 8, 4, "valid"], [32, 4, 2, "valid"], [64, 3, 2, "valid"]]
+INITIAL_ACTIONS = "initial_action_weights"  # of PPO, in the model's configuration
+VALUES_AT_ONCE = 256  # observations; the memory that a larger batch needs costs more than its arithmetic
 
 
 class _ByteImages:
-    """For modules that are shown images in bytes: their convolutions see numbers from 0 to 1.
+    """For modules that are shown images in bytes: their convolutions see numbers between -1 and 1, about 0.
 
     Scaling inside the network keeps images in bytes on their whole way: episodes, replay, and the wire.
     """
@@ -49,11 +52,13 @@ class _ByteImages:
         super().setup()  # type: ignore[misc]
         for part in self.modules():  # type: ignore[attr-defined]
             if isinstance(part, TorchCNN):
-                part.register_forward_pre_hook(_to_unit)
+                part.register_forward_pre_hook(_centre)
 
 
-def _to_unit(_module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-    return (inputs[0].float() / 255,)
+def _centre(_module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    """Each picture around its mean: a background that is the same everywhere would drown all that moves."""
+    pictures = inputs[0].float().mul_(1 / 255)
+    return (pictures.sub_(pictures.mean(dim=(1, 2), keepdim=True)),)
 
 
 class DQNModule(_ByteImages, DefaultDQNTorchRLModule):
@@ -61,18 +66,32 @@ class DQNModule(_ByteImages, DefaultDQNTorchRLModule):
 
 
 class PPOModule(_ByteImages, DefaultPPOTorchRLModule):
-    """RLlib's PPO networks."""
+    """RLlib's PPO networks, whose policy can begin near given probabilities of the actions."""
+
+    def setup(self):
+        super().setup()
+        weights = self.model_config.get(INITIAL_ACTIONS)
+        if weights:
+            output = [part for part in self.pi.modules() if isinstance(part, torch.nn.Linear)][-1]
+            with torch.no_grad():
+                output.bias.copy_(torch.tensor(weights[: output.out_features]).log())
+
+    def compute_values(self, batch, embeddings=None):
+        """Of states, float32 [B]; without `embeddings`, as advantages are made of, without a gradient."""
+        if embeddings is not None:
+            return super().compute_values(batch, embeddings)
+        with torch.no_grad():
+            pieces = batch[Columns.OBS].split(VALUES_AT_ONCE)
+            return torch.cat([super(PPOModule, self).compute_values({Columns.OBS: each}) for each in pieces])
 
 
 def algorithm_config(settings: RunSettings, is_image: bool) -> AlgorithmConfig:
     """RLlib's configuration of a run, whose `algorithm` is "dqn" or "ppo", on images or vectors."""
     of = settings.rllib
-    # After convolutions RLlib has no hidden layers but those of the heads.
-    encoder, heads = ((), of.hidden_units) if is_image else (of.hidden_units, ())
-    config, module = (_dqn(of), DQNModule) if settings.algorithm == "dqn" else (_ppo(of), PPOModule)
     register_env(ENV, partial(_make_env, settings.env))
     return (
-        config.environment(ENV)
+        (_dqn(of) if settings.algorithm == "dqn" else _ppo(of))
+        .environment(ENV)
         .env_runners(
             num_env_runners=of.env_runners,
             num_envs_per_env_runner=settings.env.num_envs,
@@ -81,20 +100,29 @@ def algorithm_config(settings: RunSettings, is_image: bool) -> AlgorithmConfig:
         .callbacks(on_episode_end=_note_end)
         .fault_tolerance(restart_failed_env_runners=True)
         .learners(num_gpus_per_learner=int(torch.cuda.is_available()))
-        .rl_module(
-            rl_module_spec=RLModuleSpec(
-                module_class=module,
-                model_config=DefaultModelConfig(
-                    fcnet_hiddens=list(encoder),
-                    fcnet_activation=of.activation,
-                    conv_filters=CONV_FILTERS,
-                    head_fcnet_hiddens=list(heads),
-                    head_fcnet_activation=of.activation,
-                ),
-            )
-        )
+        .rl_module(rl_module_spec=module_spec(settings, is_image))
         .reporting(min_time_s_per_iteration=1, min_sample_timesteps_per_iteration=0)
         .debugging(seed=settings.seed, log_level="ERROR")
+    )
+
+
+def module_spec(settings: RunSettings, is_image: bool) -> RLModuleSpec:
+    """What RLlib makes a run's networks from."""
+    of = settings.rllib
+    # After convolutions RLlib has no hidden layers but those of the heads.
+    encoder, heads = ((), of.hidden_units) if is_image else (of.hidden_units, ())
+    model = DefaultModelConfig(
+        fcnet_hiddens=list(encoder),
+        fcnet_activation=of.activation,
+        conv_filters=CONV_FILTERS,
+        conv_kernel_initializer="orthogonal_",
+        conv_kernel_initializer_kwargs={"gain": 2**0.5},  # of relu
+        head_fcnet_hiddens=list(heads),
+        head_fcnet_activation=of.activation,
+    )
+    return RLModuleSpec(
+        module_class=DQNModule if settings.algorithm == "dqn" else PPOModule,
+        model_config={**asdict(model), INITIAL_ACTIONS: of.initial_action_weights},
     )
 
 

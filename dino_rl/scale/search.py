@@ -90,6 +90,8 @@ def train_command(settings: RunSettings, preset: str | None, best: Outcome) -> s
     parts += ["--preset", preset] if preset else ["--engine", settings.engine, "--algo", settings.algorithm]
     parts += ["--width", best.width, "--activation", best.activation]
     parts += ["--learning-rate", f"{best.learning_rate:.6g}"]
+    if settings.engine == "rllib" and settings.rllib.env_runners:
+        parts += ["--actors", settings.rllib.env_runners]
     parts += ["--num-envs", settings.env.num_envs, "--seed", settings.seed]
     parts += ["--stop-return", f"{settings.stop_return:g}"]
     parts += ["--steps", settings.steps] if settings.steps else []
