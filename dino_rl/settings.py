@@ -96,8 +96,6 @@ class DQNSettings:
     network: str = "compact"  # a key of dino_rl.agents.networks.TORSOS
     width: int | None = None  # units of each hidden dense layer; None: the network's own
     activation: str = "relu"  # of all hidden layers
-    # Of an image where nothing is, which the network sees as 0: white would drown all that moves on it.
-    background_grey: int = 255
     dueling: bool = True
     double: bool = True
     n_step: int = 10
@@ -117,15 +115,15 @@ class DQNSettings:
     target_update_rate: float = 0.005  # share of the way that the target network moves each time
     target_update_period: int = 1  # updates between those moves
     act_with_target: bool = True  # the target network is a running mean, and plays better
-    epsilon_start: float = 0.15
+    epsilon_start: float = 0.3
     epsilon_end: float = 0.0
-    epsilon_knee: float = 0.005  # reached at `epsilon_knee_at`, then linearly on to the end
+    epsilon_knee: float = 0.008  # reached at `epsilon_knee_at`, then linearly on to the end
     epsilon_knee_at: float = 0.1
     # The exploring environments never explore less than this, spaced evenly in its logarithm from the first
     # to the last; none: no such floor. Without it a good player's memory holds next to no crashes.
-    epsilon_floors: tuple[float, float] | None = (0.01, 0.3)
+    epsilon_floors: tuple[float, float] | None = (0.005, 0.2)
     epsilon_play: float = 0.0  # share of random actions of the finished agent; some games have dead ends
-    random_action_weights: tuple[float, ...] = (0.6, 0.25, 0.15)  # nothing, jump, duck; none: all alike
+    random_action_weights: tuple[float, ...] = (0.85, 0.10, 0.05)  # nothing, jump, duck; none: all alike
     random_action_exponent: float | None = None  # of how long they last, see `Explorer`; none: one step
     reward_limit: float | None = None  # rewards are learned as if they lay within plus or minus this
     updates_per_call: int = 1  # of TensorFlow; dense networks cost less than the call, others much more
@@ -313,7 +311,6 @@ _VECTORS = RunSettings(
 _IMAGES = RunSettings(
     env=EnvSettings(id="", num_envs=8, greedy_envs=0, stack_stride=1, life_loss_is_final=True),
     dqn=DQNSettings(
-        background_grey=0,
         n_step=3,
         cut_returns=False,
         replay_ratio=8.0,
@@ -408,7 +405,6 @@ PRESETS: dict[str, RunSettings] = {
         ),
         dqn=DQNSettings(
             network="tutorial",
-            background_grey=0,
             dueling=False,
             double=False,
             n_step=1,

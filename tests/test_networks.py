@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from conftest import write_model
 
-from dino_rl.agents.dqn import q_network
 from dino_rl.agents.networks import TORSOS, build_q_network
 from dino_rl.backend import keras
 from dino_rl.envs.catalog import Interface
@@ -33,7 +32,7 @@ def observations(shape, count=5) -> np.ndarray:
 def build(name: str, dueling: bool) -> tuple[keras.Model, np.ndarray]:
     """A network with weights unlike those that any other gets, and something to look at."""
     shape = VECTOR if name == "dense" else IMAGE
-    network = q_network(DQNSettings(network=name, dueling=dueling), shape, 3)
+    network = build_q_network(name, shape, 3, dueling, 1.0 if name == "dense" else 1 / 255)
     rng = np.random.default_rng(3)
     network.set_weights([rng.normal(0, 0.05, weight.shape) for weight in network.get_weights()])
     return network, observations(shape)
@@ -90,17 +89,6 @@ def test_pixels_are_scaled_in_the_network():
     scaled = build_q_network("compact", IMAGE, 3, True, 1 / 255)
     scaled.set_weights(raw.get_weights())
     np.testing.assert_allclose(scaled(seen), raw(seen.astype(np.float32) / 255), rtol=1e-4, atol=1e-5)
-
-
-def test_a_picture_where_nothing_is_counts_as_nothing():
-    settings = DQNSettings(network="compact", background_grey=200)
-    network = q_network(settings, IMAGE, 3)
-    plain = build_q_network("compact", IMAGE, 3, True, 1.0)
-    plain.set_weights(network.get_weights())
-    seen = observations(IMAGE)
-    np.testing.assert_allclose(
-        network(seen), plain((seen.astype(np.float32) - 200) / 255), rtol=1e-4, atol=1e-5
-    )
 
 
 def test_an_unknown_network_is_named():

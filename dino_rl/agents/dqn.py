@@ -14,17 +14,16 @@ from dino_rl.settings import DQNSettings, RunSettings
 
 
 def q_network(settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int) -> keras.Model:
-    """The Q-network that `settings` ask for; images, [H, W, stack], are scaled by 1/255, background at 0."""
-    is_image = len(observation_shape) == 3
+    """The Q-network that `settings` ask for; images, [H, W, stack], are scaled by 1/255."""
+    scale = 1 / 255 if len(observation_shape) == 3 else 1.0
     return build_q_network(
         settings.network,
         observation_shape,
         num_actions,
         settings.dueling,
-        1 / 255 if is_image else 1.0,
+        scale,
         settings.width,
         settings.activation,
-        -settings.background_grey / 255 if is_image else 0.0,
     )
 
 

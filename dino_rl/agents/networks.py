@@ -52,7 +52,6 @@ def build_q_network(
     scale: float,
     width: int | None = None,
     activation: str = "relu",
-    offset: float = 0.0,
 ) -> keras.Model:
     """A Q-network: observations [B, ...] -> values, float32 [B, num_actions].
 
@@ -65,7 +64,6 @@ def build_q_network(
         scale: observations are multiplied by this: 1/255 for images.
         width: units of each hidden dense layer; None: the network's own.
         activation: of all hidden layers.
-        offset: is added to them then.
 
     Raises:
         DinoError: no network of that name, or one for images where there is none.
@@ -75,7 +73,7 @@ def build_q_network(
     if name != "dense" and len(observation_shape) != 3:
         raise DinoError(f"The network {name!r} is for images, not for {observation_shape}: use dense.")
     observation = keras.Input(observation_shape, name="observation")
-    features, width = TORSOS[name](keras.layers.Rescaling(scale, offset)(observation), width, activation)
+    features, width = TORSOS[name](keras.layers.Rescaling(scale)(observation), width, activation)
 
     def stream(outputs: int, role: str):
         hidden = keras.layers.Dense(width, activation=activation, name=f"{role}_hidden")(features)
