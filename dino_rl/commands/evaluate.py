@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -63,6 +64,11 @@ def evaluate(options: argparse.Namespace) -> int:
         for env in envs:
             model.warm_up(env.num_envs)
         evaluation = _play(options, envs, model.act, "seed")
+        live: dict[str, Any] = {}
+        if options.clock == "live":
+            steps = sum(game.length for game in evaluation.games)
+            live["late_decisions"] = sum(game.late for game in evaluation.games) / steps
+            live["delays"] = _delays(envs[0].envs[0].unwrapped.game)  # type: ignore[attr-defined]
         chance = None
         if options.against_random:
             chance = _play(
@@ -70,6 +76,7 @@ def evaluate(options: argparse.Namespace) -> int:
             )
     result = {
         **evaluation.summary(),
+        **live,
         "seed": options.seed,
         "model": str(options.model),
         "algorithm": model.algorithm,
@@ -88,10 +95,6 @@ def evaluate(options: argparse.Namespace) -> int:
             "decision_interval_frames": model.env.decision_interval_frames,
         }
         title = f"{options.model}, {options.clock}, cap {options.max_score:,}"
-        if options.clock == "live":
-            steps = sum(game.length for game in evaluation.games)
-            result["late_decisions"] = sum(game.late for game in evaluation.games) / steps
-            result["delays"] = _delays(envs[0].envs[0].unwrapped.game)  # type: ignore[attr-defined]
     else:
         title = f"{options.model}, {model.env.id}"
     console.print(score_table(title, result, result.get("random")))
