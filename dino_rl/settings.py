@@ -31,6 +31,7 @@ class GameSettings:
     max_gap: float = 1.5  # the widest gap between two obstacles, in units of the narrowest
     dino_x: int = 24  # where the intro leaves the dino: 24 at 60 Hz, 0 at 120 Hz
     frame_jitter_ms: float = 0.0  # each frame lasts 1000/60 ms plus or minus up to this
+    long_frame_share: float = 0.0  # of frames that last twice as long, as where a display skips one
     action_delay: tuple[float, ...] = (1.0,)  # probability that an action comes 0, 1, 2... frames late
     rewindable: bool = False  # keep its last moments, to go back to one of them after a crash
 
@@ -56,6 +57,10 @@ class GameVariation:
     # rounding falls: a rhythm that no other speed has.
     constant_speed_share: float = 0.0
     dino_x: tuple[int, int] | None = None  # None: the base's
+    # The frames of a live game are not alike, and in each an obstacle's move is rounded down. Each game draws
+    # its own jitter, log-uniformly; None: the base's.
+    frame_jitter_ms: tuple[float, float] | None = None
+    long_frame_share: tuple[float, float] = (0.0, 0.0)  # each game draws its own
     # Each game draws the weights of its action delays (0, 1, 2... frames) from a Dirichlet distribution with
     # these concentrations; none: the base's.
     delay_concentrations: tuple[float, ...] = ()
@@ -71,6 +76,10 @@ class GameVariation:
         changes: dict[str, Any] = {}
         if self.dino_x:
             changes["dino_x"] = int(rng.integers(self.dino_x[0], self.dino_x[1] + 1))
+        if self.frame_jitter_ms:
+            changes["frame_jitter_ms"] = float(np.exp(rng.uniform(*np.log(self.frame_jitter_ms))))
+        if any(self.long_frame_share):
+            changes["long_frame_share"] = float(rng.uniform(*self.long_frame_share))
         shares = (self.full_speed_share, self.random_start_share, self.constant_speed_share)
         match np.searchsorted(np.cumsum(shares), rng.random(), side="right"):
             case 0:

@@ -86,7 +86,7 @@
   const ownRandom = (seed) => DinoVirtualTime.generator(seed ^ 0x5bd1e995); // apart from the game's stream
 
   // settings: start_speed, constant_speed, birds, clear_time_ms, max_gap, dino_x, frame_jitter_ms,
-  // action_delay (probabilities of 0, 1, 2... frames), rewindable. See dino_rl/settings.py.
+  // long_frame_share, action_delay (probabilities of 0, 1, 2... frames), rewindable. See dino_rl/settings.py.
   function reset(seed, settings) {
     const r = runner();
     pristine.restore();
@@ -186,7 +186,8 @@
     for (let i = 0; i < frames && !r.crashed; i++) {
       while (game.queue.length && game.queue[0].frame <= game.frames) hold(game.queue.shift().action);
       const jitter = settings.frame_jitter_ms ? (2 * game.random() - 1) * settings.frame_jitter_ms : 0;
-      time.runFrame(DinoVirtualTime.FRAME_MS + jitter);
+      const lasts = settings.long_frame_share && game.random() < settings.long_frame_share ? 2 : 1;
+      time.runFrame(lasts * DinoVirtualTime.FRAME_MS + jitter);
       game.frames++;
       onFrame?.();
     }

@@ -75,9 +75,7 @@ def play(agent: CEM, lengths, reward=lambda action: 1.0, iterations: int = 1) ->
         left = [count if over else count - 1 for count, over in zip(left, last, strict=True)]
         ends = np.array([count == 0 for count in left]) & ~last
         rewards = np.array([0.0 if over else reward(a) for a, over in zip(actions, last, strict=True)])
-        agent.take(
-            Step(seen, first, last, actions, rewards, ends, *np.zeros((3, LANES), bool))
-        )
+        agent.take(Step(seen, first, last, actions, rewards, ends, *np.zeros((3, LANES), bool)))
         left = [next(lengths) if over else count for count, over in zip(left, last, strict=True)]
         first, last = last, ends
     return milestones

@@ -222,6 +222,17 @@ def test_jitter_lengthens_and_shortens_frames(game):
     assert frames.std() > 0.5
 
 
+def test_some_frames_last_twice_as_long(game):
+    game.restart(3, GameSettings(long_frame_share=0.3))
+    times = [game.numbers()["time"]]
+    for _ in range(60):
+        game.step(0, 1)
+        times.append(game.numbers()["time"])
+    lasted = np.diff(times) / (1000 / 60)
+    assert set(lasted.round(6).tolist()) == {1.0, 2.0}
+    assert 8 <= (lasted > 1.5).sum() <= 30
+
+
 def test_delayed_actions_arrive_late(game):
     def take_off(delay: tuple[float, ...]) -> int:
         game.restart(4, GameSettings(action_delay=delay))

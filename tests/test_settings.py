@@ -86,11 +86,14 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
         full_speed_share=0.2,
         constant_speed_share=0.1,
         tight_gaps_share=0.4,
+        rewind_share=0.5,
+        frame_jitter_ms=(0.1, 10.0),
+        long_frame_share=(0.0, 0.02),
         dino_x=(0, 50),
         delay_concentrations=(0.3, 0.3, 0.3),
     )
     rng = np.random.default_rng(1)
-    games = [variation.draw(rng) for _ in range(2000)]
+    games = [variation.draw(rng) for _ in range(20_000)]
     starts = np.array([game.start_speed for game in games])
     assert 0.15 < (starts == 12.0).mean() < 0.25
     fast = starts[(starts != 6.0) & (starts != 12.0)]
@@ -102,7 +105,7 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
     assert {game.start_speed for game in constant} == {6.0}
     assert {game.dino_x for game in games} == set(range(51))
     delays = np.array([game.action_delay for game in games])
-    assert delays.shape == (2000, 3)
+    assert delays.shape == (20_000, 3)
     np.testing.assert_allclose(delays.sum(axis=1), 1)
     np.testing.assert_allclose(delays.mean(axis=0), 1 / 3, atol=0.03)
     assert (delays.max(axis=1) > 0.9).mean() > 0.3  # mostly one delay in a game
@@ -110,6 +113,12 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
     gaps = np.array([game.max_gap for game in games])
     assert 0.35 < (gaps < 1.5).mean() < 0.45
     assert 1.0 <= gaps.min() < 1.02
+    jitters = np.array([game.frame_jitter_ms for game in games])
+    assert 0.1 <= jitters.min() < 0.11
+    assert 9.5 < jitters.max() <= 10
+    assert 0.45 < (jitters < 1).mean() < 0.55  # log-uniformly
+    assert 0.009 < np.mean([game.long_frame_share for game in games]) < 0.011
+    assert all(game.rewindable for game in games)
 
 
 def test_no_variation_draws_the_base():
