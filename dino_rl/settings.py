@@ -178,7 +178,7 @@ class RLlibSettings:
     discount: float = 0.99
     batch_size: int = 2_000  # transitions of an update (DQN), steps played for one (PPO)
     # DQN's: double, dueling, prioritized (0.6, 0.4).
-    n_step: int = 1
+    n_step: int = 1  # the longest: each return spans 1 to so many steps, at random
     replay_ratio: float = 16.0  # transitions learned from for each environment step
     replay_capacity: int = 50_000
     learning_starts: int = 1_000  # environment steps before the first update
@@ -366,14 +366,17 @@ _DINO_RLLIB_DQN = RunSettings(
     rllib=RLlibSettings(
         hidden_units=(256,),
         activation="relu",
+        learning_rate=5e-4,
+        discount=0.97,  # a jump is judged within 30 decisions
         batch_size=64,
         n_step=5,
         replay_ratio=4.0,
         replay_capacity=40_000,  # whole stacks of four: 1 GB
         learning_starts=2_000,
-        target_update_period=2_000,
-        epsilon_start=0.3,
-        epsilon_steps=40_000,
+        target_update_period=1_000,
+        epsilon_start=0.2,  # who jumps at random is in the air when the cactus comes
+        epsilon_end=0.01,
+        epsilon_steps=15_000,
     ),
 )
 _DINO_RLLIB_PPO = replace(
@@ -383,9 +386,9 @@ _DINO_RLLIB_PPO = replace(
         hidden_units=(256,),
         activation="relu",
         learning_rate=5e-4,
-        discount=0.97,  # a jump is judged within 30 decisions
+        discount=0.97,
         batch_size=2_000,
-        # A dinosaur that jumps at random is in the air when the cactus comes, and learns nothing of when.
+        # Near enough to doing nothing, for the same reason.
         initial_action_weights=(0.85, 0.10, 0.05),
         gae_lambda=0.95,
         minibatch_size=250,
