@@ -361,7 +361,7 @@ _RLLIB_PPO = replace(
 )
 _DINO_RLLIB_DQN = RunSettings(
     engine="rllib",
-    # RLlib makes some seven updates a second here: fewer, longer decisions see more of the game with them.
+    # RLlib makes some 15 updates a second here: fewer, longer decisions see more of the game with them.
     env=EnvSettings(greedy_envs=0, decision_interval_frames=4, stack_stride=1),
     rllib=RLlibSettings(
         hidden_units=(256,),

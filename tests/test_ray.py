@@ -310,6 +310,33 @@ def test_networks_for_images_see_no_brightness_and_begin_with_the_actions_they_a
     np.testing.assert_allclose(values[:2], values[2:], atol=1e-5)
 
 
+def test_rllib_learns_from_every_state_of_an_episode_to_its_last():
+    from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+    from ray.rllib.utils.replay_buffers import PrioritizedEpisodeReplayBuffer
+
+    from dino_rl.scale.rllib import algorithm_config
+
+    settings = PRESETS["dino-rllib-dqn"]
+    assert settings.rllib.n_step > 1
+    buffer = PrioritizedEpisodeReplayBuffer(capacity=100)
+    steps = 8
+    buffer.add(
+        SingleAgentEpisode(
+            observations=[np.float32(i) for i in range(steps + 1)],
+            actions=[0] * steps,
+            rewards=[0.0] * (steps - 1) + [-1.0],
+            terminated=True,
+            len_lookback_buffer=0,
+        )
+    )
+    n_step = algorithm_config(settings, is_image=True).n_step
+    drawn = buffer.sample(num_items=400, n_step=n_step, gamma=1.0, beta=0.4)
+    assert {episode.t_started for episode in drawn} == set(range(steps))
+    assert {episode.is_terminated for episode in drawn if episode.t_started == steps - 1} == {True}
+    spans = {int(episode.get_extra_model_outputs("n_step", 0)) for episode in drawn}
+    assert spans == set(range(1, settings.rllib.n_step + 1))
+
+
 # --- The search ------------------------------------------------------------------------------------------
 
 
