@@ -253,7 +253,7 @@ def build_parser() -> argparse.ArgumentParser:
     benchmark.add_argument(
         "--seconds",
         type=_number(float, 0.5, "a number of 0.5 or more"),
-        default=6.0,
+        default=5.0,
         help="time for each figure",
     )
     benchmark.add_argument("--decisions", type=_count, default=5_000, help="of live play, 30 a second")
