@@ -115,7 +115,7 @@ def make_replay(
     slots=40, num_envs=3, stack=4, stride=1, n_step=1, exponent=0.0, seed=0, compressed=False, cut=False
 ):
     rng = np.random.default_rng(seed)
-    shape = (slots * num_envs, num_envs, (), np.int64, stack, stride)
+    shape = (slots * num_envs, num_envs, (), np.int32, stack, stride)
     return Replay(*shape, n_step, DISCOUNT, exponent, rng, compressed, cut)
 
 

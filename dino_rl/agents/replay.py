@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from dino_rl.agents.compressed import CompressedFrames
@@ -12,7 +13,7 @@ class Batch:
     """A minibatch of B n-step transitions.
 
     Attributes:
-        observation: [B, *frame, stack] for images, [B, *frame] for vectors.
+        observation: [B, *frame, stack] for images, until the next `sample`; [B, *frame] for vectors.
         action: int32 [B].
         reward: float32 [B], discounted sum over the n steps.
         discount: float32 [B], what the value of `next_observation` is worth: 0 after a terminal step.
@@ -80,7 +81,7 @@ class Replay:
     Args:
         capacity: frames in all.
         num_envs: environments that step together.
-        frame_shape, dtype: of one frame.
+        frame_shape, dtype: of one frame; stacked ones are of a dtype that OpenCV has, such as uint8.
         stack_size: frames in an observation; 0 for vectors, which are not stacked.
         stack_stride: time slots from one frame of an observation to the next.
         n_step, discount: of the transitions sampled.
@@ -116,6 +117,7 @@ class Replay:
         self._exponent = priority_exponent
         self._cut_returns = cut_returns
         self._rng = rng
+        self._discounts = discount ** np.arange(n_step, dtype=np.float32)
         shape = (self._slots, num_envs)
         self._frame: np.ndarray | CompressedFrames
         if compressed:
@@ -125,6 +127,7 @@ class Replay:
             # and one that has started does not grow.
             self._frame = np.empty((*shape, *frame_shape), dtype)
             self._frame.fill(0)
+        self._rooms = np.empty((2, 0), dtype)  # for observations and next observations of a batch
         self._first = np.zeros(shape, bool)  # the first frame of an episode
         self._last = np.zeros(shape, bool)  # the last one: no action follows
         self._action = np.zeros(shape, np.int32)
@@ -187,42 +190,48 @@ class Replay:
         """Draw a minibatch."""
         index = self._tree.sample(self._rng, batch_size)
         slot, env = index // self._num_envs, index % self._num_envs
-        reward = np.zeros(batch_size, np.float32)
-        discount = np.ones(batch_size, np.float32)
-        steps = np.zeros(batch_size, np.int64)
-        running = np.ones(batch_size, bool)
-        for k in range(self._n_step):
-            here = (slot + k) % self._slots
-            if k and self._cut_returns:
-                running &= self._greedy[here, env]
-            reward += np.where(running, discount * self._reward[here, env], 0)
-            discount = np.where(running, discount * self._discount, discount).astype(np.float32)
-            steps += running
-            discount[running & self._terminated[here, env]] = 0.0
-            running &= ~(self._terminated[here, env] | self._truncated[here, env])
+        here = (slot[:, None] + np.arange(self._n_step)) % self._slots, env[:, None]  # [B, n]
+        terminated = self._terminated[here]
+        goes_on = ~(terminated | self._truncated[here])[:, :-1]
+        if self._cut_returns:
+            goes_on &= self._greedy[here][:, 1:]
+        counts = np.ones(terminated.shape, bool)  # step k of the n belongs to the transition
+        np.logical_and.accumulate(goes_on, axis=1, out=counts[:, 1:])
+        steps = counts.sum(axis=1)
+        discount = (self._discount**steps).astype(np.float32)
+        discount[(counts & terminated).any(axis=1)] = 0.0
         weight = np.ones(batch_size, np.float32)
         if importance_exponent:
             priority = self._tree.get(index)
             weight = ((priority.min() / priority) ** importance_exponent).astype(np.float32)
         return Batch(
-            observation=self._observation(slot, env),
+            observation=self._observations(slot, env, 0),
             action=self._action[slot, env],
-            reward=reward,
+            reward=(counts * self._reward[here]) @ self._discounts,
             discount=discount,
-            next_observation=self._observation((slot + steps) % self._slots, env),
+            next_observation=self._observations((slot + steps) % self._slots, env, 1),
             weight=weight,
             index=index,
         )
 
-    def _observation(self, slot: np.ndarray, env: np.ndarray) -> np.ndarray:
+    def _observations(self, slot: np.ndarray, env: np.ndarray, room: int) -> np.ndarray:
+        """Those at slots [B] of environments [B]; stacked ones lie in one of two rooms for a batch."""
         if not self._stack_size:
             return self._frame[slot, env]
-        stack = np.empty((len(slot), *self._frame.shape[2:], self._stack_size), self._frame.dtype)
-        for position in reversed(range(self._stack_size)):
-            stack[..., position] = self._frame[slot, env]
-            for _ in range(self._stack_stride):
-                # An episode's first frame stands for those before it, as after a reset.
-                slot = np.where(self._first[slot, env], slot, (slot - 1) % self._slots)
+        # An episode's first frame stands for those before it, as after a reset.
+        earlier = (slot[:, None] - np.arange(self._reach)) % self._slots
+        goes_back = np.logical_and.accumulate(~self._first[earlier, env[:, None]], axis=1)
+        back = np.zeros((len(slot), self._reach + 1), np.int64)
+        np.cumsum(goes_back, axis=1, out=back[:, 1:])
+        shown = (slot[:, None] - back[:, :: self._stack_stride]) % self._slots  # [B, stack], newest first
+        # Memory that is taken anew each time costs more, in page faults, than all else here.
+        if self._rooms.shape[1] < len(slot):
+            self._rooms = np.empty(
+                (2, len(slot), *self._frame.shape[2:], self._stack_size), self._frame.dtype
+            )
+        stack = self._rooms[room, : len(slot)]
+        pictures = [self._frame[shown[:, i], env].reshape(len(slot), -1) for i in range(shown.shape[1])]
+        cv2.merge(pictures[::-1], stack.reshape(len(slot), -1, self._stack_size))
         return stack
 
     @property
