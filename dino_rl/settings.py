@@ -222,7 +222,7 @@ class EnvSettings:
     picture_size: int = 84  # side of the grey square that other games' images become
     life_loss_is_final: bool = False  # in training, a lost life is worth no more than a lost game
     variation: GameVariation = GameVariation(
-        base=GameSettings(clear_time_ms=300.0, frame_jitter_ms=0.1),
+        base=GameSettings(clear_time_ms=300.0),
         start_speed=(6.0, 13.0),
         random_start_share=0.45,
         full_speed_share=0.3,
@@ -230,6 +230,8 @@ class EnvSettings:
         tight_gaps_share=0.25,
         rewind_share=0.7,
         dino_x=(0, 50),
+        frame_jitter_ms=(0.05, 3.0),  # live play has 1.5 to 2.5 ms
+        long_frame_share=(0.0, 0.02),
         # Small numbers: mostly one delay in a game, now and then another, as live play has it.
         delay_concentrations=(0.6, 0.25, 0.05),
         max_frames=2_400,
