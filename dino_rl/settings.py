@@ -28,7 +28,7 @@ class GameSettings:
     constant_speed: bool = False  # no acceleration
     birds: bool = True
     clear_time_ms: float = 3000.0  # time without obstacles at the start
-    max_gap: float = 1.5  # the widest gap between two obstacles, in units of the narrowest
+    max_gap: float = 1.5  # the widest gap between two obstacles, in units of the game's narrowest
     dino_x: int = 24  # where the intro leaves the dino: 24 at 60 Hz, 0 at 120 Hz
     frame_jitter_ms: float = 0.0  # each frame lasts 1000/60 ms plus or minus up to this
     long_frame_share: float = 0.0  # of frames that last twice as long, as where a display skips one
@@ -52,7 +52,10 @@ class GameVariation:
     start_speed: tuple[float, float] = (6.0, 6.0)
     random_start_share: float = 0.0  # share of games that start at a speed drawn from `start_speed`
     full_speed_share: float = 0.0  # share of games that start at the top of `start_speed`
-    tight_gaps_share: float = 0.0  # share of games with a `max_gap` drawn between 1 and the base's
+    # Share of games with a `max_gap` drawn between `tightest_gap` and the base's. Below 1 gaps are narrower than
+    # the game ever draws them: who masters those has something to spare.
+    tight_gaps_share: float = 0.0
+    tightest_gap: float = 1.0
     # Share of games that keep the base's speed. At exactly 6 an obstacle moves by 5 or 6 pixels a frame, as
     # rounding falls: a rhythm that no other speed has.
     constant_speed_share: float = 0.0
@@ -89,7 +92,7 @@ class GameVariation:
             case 2:
                 changes["constant_speed"] = True
         if rng.random() < self.tight_gaps_share:
-            changes["max_gap"] = float(rng.uniform(1.0, self.base.max_gap))
+            changes["max_gap"] = float(rng.uniform(self.tightest_gap, self.base.max_gap))
         if self.delay_concentrations:
             weights = rng.dirichlet(self.delay_concentrations)
             changes["action_delay"] = tuple(float(weight) for weight in weights)
@@ -227,7 +230,8 @@ class EnvSettings:
         random_start_share=0.45,
         full_speed_share=0.3,
         constant_speed_share=0.1,
-        tight_gaps_share=0.25,
+        tight_gaps_share=0.5,
+        tightest_gap=0.8,
         rewind_share=0.7,
         dino_x=(0, 50),
         frame_jitter_ms=(0.05, 3.0),  # live play has 1.5 to 2.5 ms

@@ -86,6 +86,7 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
         full_speed_share=0.2,
         constant_speed_share=0.1,
         tight_gaps_share=0.4,
+        tightest_gap=0.8,
         rewind_share=0.5,
         frame_jitter_ms=(0.1, 10.0),
         long_frame_share=(0.0, 0.02),
@@ -112,7 +113,7 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
     assert {game.clear_time_ms for game in games} == {300.0}
     gaps = np.array([game.max_gap for game in games])
     assert 0.35 < (gaps < 1.5).mean() < 0.45
-    assert 1.0 <= gaps.min() < 1.02
+    assert 0.8 <= gaps.min() < 0.82
     jitters = np.array([game.frame_jitter_ms for game in games])
     assert 0.1 <= jitters.min() < 0.11
     assert 9.5 < jitters.max() <= 10
