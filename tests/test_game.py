@@ -222,6 +222,20 @@ def test_jitter_lengthens_and_shortens_frames(game):
     assert frames.std() > 0.5
 
 
+@pytest.mark.parametrize(("max_gap", "narrowest", "widest"), [(1.5, 1.0, 1.5), (0.8, 0.8, 1.0)])
+def test_gaps_are_as_wide_as_asked_for(game, max_gap, narrowest, widest):
+    speed, gaps = 13.0, []
+    for seed in range(8):
+        game.restart(seed, GameSettings(max_gap=max_gap, clear_time_ms=0.0, start_speed=speed))
+        game.step(0, 20)
+        numbers = game.numbers()
+        # The game's own narrowest gap; a bird's is 18 pixels wider than a cactus's.
+        own = numbers["horizon.obstacles.0.width"] * speed + 72
+        gaps.append((numbers["horizon.obstacles.0.gap"] / own, 18 / own))
+    assert all(narrowest - 0.01 < gap < widest * (1 + bird) + 0.01 for gap, bird in gaps)
+    assert max(gap for gap, _ in gaps) - min(gap for gap, _ in gaps) > 0.05
+
+
 def test_some_frames_last_twice_as_long(game):
     game.restart(3, GameSettings(long_frame_share=0.3))
     times = [game.numbers()["time"]]
