@@ -70,8 +70,9 @@ ABLATIONS: dict[str, Change] = {
     "not dueling": agent(dueling=False),
     "not double": agent(double=False),
     "uniform replay": agent(priority_exponent=0.0, importance_exponent=0.0),
-    "no averaged weights": agent(act_with_target=False),
-    "slower averaging": agent(target_update_rate=0.001),
+    "no averaged weights": agent(averaged_share=0.0, act_with_target=False),
+    "the target network acts": agent(averaged_share=0.0),
+    "averaged over 0.3": agent(averaged_share=0.3),
     "all games from the start": games(
         random_start_share=0.0, full_speed_share=0.0, constant_speed_share=0.0, max_frames=None
     ),

@@ -52,8 +52,8 @@ class GameVariation:
     start_speed: tuple[float, float] = (6.0, 6.0)
     random_start_share: float = 0.0  # share of games that start at a speed drawn from `start_speed`
     full_speed_share: float = 0.0  # share of games that start at the top of `start_speed`
-    # Share of games with a `max_gap` drawn between `tightest_gap` and the base's. Below 1 gaps are narrower than
-    # the game ever draws them: who masters those has something to spare.
+    # Share of games with a `max_gap` drawn between `tightest_gap` and the base's. Below 1 gaps are narrower
+    # than the game ever draws them: who masters those has something to spare.
     tight_gaps_share: float = 0.0
     tightest_gap: float = 1.0
     # Share of games that keep the base's speed. At exactly 6 an obstacle moves by 5 or 6 pixels a frame, as
@@ -127,6 +127,9 @@ class DQNSettings:
     target_update_rate: float = 0.005  # share of the way that the target network moves each time
     target_update_period: int = 1  # updates between those moves
     act_with_target: bool = True  # the target network is a running mean, and plays better
+    # The network that acts is a running mean over about this share of all updates so far; 0: the target
+    # network, or the one that learns. Players of successive minutes fail at one thing each, their mean at none.
+    averaged_share: float = 0.1
     epsilon_start: float = 0.3
     epsilon_end: float = 0.0
     epsilon_knee: float = 0.008  # reached at `epsilon_knee_at`, then linearly on to the end
@@ -308,6 +311,7 @@ _VECTORS = RunSettings(
         learning_rate=5e-4,
         learning_rate_end=5e-5,
         target_update_rate=1e-3,
+        averaged_share=0.0,
         epsilon_start=1.0,
         epsilon_knee=0.05,
         epsilon_knee_at=0.05,
@@ -328,6 +332,7 @@ _IMAGES = RunSettings(
     dqn=DQNSettings(
         n_step=3,
         cut_returns=False,
+        averaged_share=0.0,
         replay_ratio=8.0,
         replay_capacity=200_000,
         epsilon_start=1.0,
@@ -433,6 +438,7 @@ PRESETS: dict[str, RunSettings] = {
             learning_rate_end=1e-4,
             target_update_rate=1.0,
             act_with_target=False,
+            averaged_share=0.0,
             epsilon_start=0.1,
             epsilon_knee=1e-4,
             epsilon_knee_at=1.0,
@@ -479,6 +485,7 @@ PRESETS: dict[str, RunSettings] = {
             target_update_rate=1.0,
             target_update_period=10_000,
             act_with_target=False,
+            averaged_share=0.0,
             epsilon_knee=0.1,
             epsilon_knee_at=0.02,
             epsilon_end=0.1,

@@ -130,11 +130,32 @@ def test_the_target_network_waits_for_its_period():
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("act_with_target", [True, False])
-def test_the_network_that_acts_is_the_one_that_was_asked_for(act_with_target):
-    agent = make_agent(act_with_target=act_with_target)
+def test_the_network_that_acts_is_a_mean_of_the_last_share_of_all_updates():
+    agent = make_agent(averaged_share=0.25)
+    mean = agent.q_network.get_weights()
+    for number in range(1, 13):
+        agent.update(make_batch(number), 1e-2)
+        share = min(1.0, 1 / (0.25 * number))
+        learned = agent.q_network.get_weights()
+        mean = [old + share * (new - old) for old, new in zip(mean, learned, strict=True)]
+    for ours, theirs in zip(agent.acting_network.get_weights(), mean, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert np.abs(mean[0] - learned[0]).max() > 0.01
+    assert agent.networks["average_network"] is agent.acting_network
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("average_network", {"averaged_share": 0.1}),
+        ("target_network", {"averaged_share": 0.0}),
+        ("q_network", {"averaged_share": 0.0, "act_with_target": False}),
+    ],
+)
+def test_the_network_that_acts_is_the_one_that_was_asked_for(name, settings):
+    agent = make_agent(**settings)
     seen = make_batch().observation
-    acting = agent.target_network if act_with_target else agent.q_network
+    acting = agent.networks[name]
     values = agent.q_values(seen)
     np.testing.assert_allclose(values, acting(seen).numpy(), rtol=1e-5, atol=1e-6)
     assert agent.acting_network is acting

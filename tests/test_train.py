@@ -339,8 +339,7 @@ def state_of(trainer: Trainer) -> dict[str, np.ndarray]:
     """All that a run is, in arrays."""
     agent = trainer.learner.agent
     parts = {
-        "q": agent.q_network.get_weights(),
-        "target": agent.target_network.get_weights(),
+        **{name: network.get_weights() for name, network in agent.networks.items()},
         "adam": [variable.numpy() for variable in agent.optimizer.variables],
         "counters": [trainer.step, trainer.episodes, agent.updates, trainer.best_mean],
         "replay": list(trainer.learner.replay.state().values()),
@@ -431,7 +430,7 @@ def test_rows_of_work_that_was_lost_do_not_stay(worlds, tmp_path):
     assert steps == sorted(steps)
 
 
-@pytest.mark.parametrize("name", ["q_network.keras", "target_network.keras", "replay.npz", "state.json"])
+@pytest.mark.parametrize("name", ["q_network.keras", "average_network.keras", "replay.npz", "state.json"])
 @pytest.mark.parametrize("damage", ["cut", "missing", "other"])
 def test_a_damaged_checkpoint_is_named_and_left_alone(name, damage, worlds, tmp_path, stopped_run):
     for path in stopped_run.rglob("*"):

@@ -33,7 +33,8 @@ class DQN:
     Double Q-learning (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461): the online network
     chooses the next action, the target network values it. With `target_update_rate` below 1 the target
     network is a running mean of the online one; such a mean plays better than its last term, so it is the
-    target network that acts when `act_with_target` is set.
+    target network that acts when `act_with_target` is set. A longer mean plays better still: with
+    `averaged_share`, a third network that acts and nothing else.
 
     Args:
         settings: hyper-parameters.
@@ -48,6 +49,10 @@ class DQN:
         self.q_network = q_network(settings, observation_shape, num_actions)
         self.target_network = q_network(settings, observation_shape, num_actions)
         self.target_network.set_weights(self.q_network.get_weights())
+        self._average_network = None
+        if settings.averaged_share:
+            self._average_network = q_network(settings, observation_shape, num_actions)
+            self._average_network.set_weights(self.q_network.get_weights())
         self.optimizer = keras.optimizers.Adam(
             settings.learning_rate, global_clipnorm=settings.gradient_clip_norm
         )
@@ -65,7 +70,17 @@ class DQN:
     @property
     def acting_network(self) -> keras.Model:
         """The network whose greedy actions are the agent's best."""
+        if self._average_network is not None:
+            return self._average_network
         return self.target_network if self.settings.act_with_target else self.q_network
+
+    @property
+    def networks(self) -> dict[str, keras.Model]:
+        """All of them, by name."""
+        networks = {"q_network": self.q_network, "target_network": self.target_network}
+        if self._average_network is not None:
+            networks["average_network"] = self._average_network
+        return networks
 
     # --- Acting --------------------------------------------------------------------------------------
 
@@ -85,6 +100,7 @@ class DQN:
         """
         number = self.updates + 1 + np.arange(count)
         moves = self.settings.target_update_rate * (number % self.settings.target_update_period == 0)
+        averaged = np.maximum(1.0, self.settings.averaged_share * number)  # updates
         parts = (
             batch.observation,
             batch.action,
@@ -97,6 +113,7 @@ class DQN:
             np.float32(learning_rate),
             *(part.reshape(count, -1, *part.shape[1:]) for part in parts),
             moves.astype(np.float32),
+            (1 / averaged).astype(np.float32),
         )
         self.updates += count
         return losses.numpy(), qs.numpy(), td_error.numpy().ravel()
@@ -109,7 +126,7 @@ class DQN:
         return tf.map_fn(self._compute_update, parts, fn_output_signature=(tf.float32,) * 3)
 
     def _compute_update(self, part):
-        observation, action, reward, discount, next_observation, weight, move = part
+        observation, action, reward, discount, next_observation, weight, *moves = part
         next_target = self.target_network(next_observation, training=False)  # [B, A]
         chooser = self.q_network(next_observation, training=False) if self.settings.double else next_target
         next_action = tf.argmax(chooser, axis=1, output_type=tf.int32)
@@ -120,13 +137,17 @@ class DQN:
             size = tf.abs(td_error)
             huber = tf.where(size < 1.0, 0.5 * size**2, size - 0.5)
             loss = tf.reduce_mean(weight * huber)
-        self._apply(tape.gradient(loss, self.q_network.trainable_variables), move)
+        self._apply(tape.gradient(loss, self.q_network.trainable_variables), *moves)
         return loss, tf.reduce_mean(q), td_error
 
-    def _compute_apply(self, gradients, move):
+    def _compute_apply(self, gradients, target_move, average_move):
         self.optimizer.apply(gradients, self.q_network.trainable_variables)
-        for ours, theirs in zip(self.target_network.variables, self.q_network.variables, strict=True):
-            ours.assign_add(move * (theirs - ours))
+        followers = [(self.target_network, target_move)]
+        if self._average_network is not None:
+            followers.append((self._average_network, average_move))
+        for network, move in followers:
+            for ours, theirs in zip(network.variables, self.q_network.variables, strict=True):
+                ours.assign_add(move * (theirs - ours))
 
 
 def make_replay(
@@ -205,7 +226,7 @@ class DQNLearner:
             )
         else:
             self.replay = replay
-        self.networks = {"q_network": self.agent.q_network, "target_network": self.agent.target_network}
+        self.networks = self.agent.networks
         exploring = num_envs - settings.env.greedy_envs
         self._explores = np.arange(num_envs) < exploring
         self._floors = np.zeros(num_envs)
