@@ -128,7 +128,7 @@ class DQNSettings:
     target_update_period: int = 1  # updates between those moves
     act_with_target: bool = True  # the target network is a running mean, and plays better
     # The network that acts is a running mean over about this share of all updates so far; 0: the target
-    # network, or the one that learns. Players of successive minutes fail at one thing each, their mean at none.
+    # network, or the one that learns. Players of successive minutes fail at one thing each; means seldom do.
     averaged_share: float = 0.1
     epsilon_start: float = 0.3
     epsilon_end: float = 0.0
