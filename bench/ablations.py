@@ -46,11 +46,10 @@ def environment(**changes) -> Change:
 def decide_every(frames: int) -> Change:
     """Another decision interval. Pictures stay four frames apart as nearly as can be, returns 20 frames long,
     and a second is discounted alike."""
-    usual = RunSettings()
-    ratio = frames / usual.env.decision_interval_frames
 
     def change(run: RunSettings) -> RunSettings:
-        apart = usual.env.decision_interval_frames * usual.env.stack_stride
+        ratio = frames / run.env.decision_interval_frames
+        apart = run.env.decision_interval_frames * run.env.stack_stride
         run = environment(decision_interval_frames=frames, stack_stride=max(1, apart // frames))(run)
         return agent(n_step=round(run.dqn.n_step / ratio), discount=run.dqn.discount**ratio)(run)
 
@@ -93,7 +92,7 @@ def run(name: str, seed: int, steps: int, directory: Path) -> dict[str, float]:
     """One run, and its last validation: 20 greedy games on held-out seeds."""
     run_dir = directory / f"{name.replace(' ', '-')}-{seed}"
     table = run_dir / "validations.csv"
-    if not table.exists():
+    if not read_table(table):  # none, or that of a run that was broken off
         train(ABLATIONS[name](RunSettings()), seed, steps, run_dir)
     return {column: values[-1] for column, values in read_table(table).items()}
 

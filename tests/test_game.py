@@ -211,13 +211,18 @@ def test_nothing_moves_between_steps(game):
     np.testing.assert_array_equal(game.canvas(), canvas)
 
 
-def test_jitter_lengthens_and_shortens_frames(game):
-    game.restart(3, GameSettings(frame_jitter_ms=2.0))
+def durations(game: Game, settings: GameSettings, frames: int) -> np.ndarray:
+    """How long each of a game's first frames lasts, in ms."""
+    game.restart(3, settings)
     times = [game.numbers()["time"]]
-    for _ in range(30):
+    for _ in range(frames):
         game.step(0, 1)
         times.append(game.numbers()["time"])
-    frames = np.diff(times)
+    return np.diff(times)
+
+
+def test_jitter_lengthens_and_shortens_frames(game):
+    frames = durations(game, GameSettings(frame_jitter_ms=2.0), 30)
     assert np.abs(frames - 1000 / 60).max() <= 2.0
     assert frames.std() > 0.5
 
@@ -237,12 +242,7 @@ def test_gaps_are_as_wide_as_asked_for(game, max_gap, narrowest, widest):
 
 
 def test_some_frames_last_twice_as_long(game):
-    game.restart(3, GameSettings(long_frame_share=0.3))
-    times = [game.numbers()["time"]]
-    for _ in range(60):
-        game.step(0, 1)
-        times.append(game.numbers()["time"])
-    lasted = np.diff(times) / (1000 / 60)
+    lasted = durations(game, GameSettings(long_frame_share=0.3), 60) / (1000 / 60)
     assert set(lasted.round(6).tolist()) == {1.0, 2.0}
     assert 8 <= (lasted > 1.5).sum() <= 30
 

@@ -40,19 +40,21 @@ class DQN:
         settings: hyper-parameters.
         observation_shape: without the batch axis.
         num_actions: size of the discrete action space.
+
+    Attributes:
+        networks: all of them, by name.
     """
 
     def __init__(self, settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int):
         self.settings = settings
         self.num_actions = num_actions
         self.updates = 0
-        self.q_network = q_network(settings, observation_shape, num_actions)
-        self.target_network = q_network(settings, observation_shape, num_actions)
-        self.target_network.set_weights(self.q_network.get_weights())
-        self._average_network = None
-        if settings.averaged_share:
-            self._average_network = q_network(settings, observation_shape, num_actions)
-            self._average_network.set_weights(self.q_network.get_weights())
+        names = ["q_network", "target_network"] + ["average_network"] * bool(settings.averaged_share)
+        self.networks = {name: q_network(settings, observation_shape, num_actions) for name in names}
+        self.q_network, self.target_network = self.networks["q_network"], self.networks["target_network"]
+        self._followers = [self.networks[name] for name in names[1:]]
+        for follower in self._followers:
+            follower.set_weights(self.q_network.get_weights())
         self.optimizer = keras.optimizers.Adam(
             settings.learning_rate, global_clipnorm=settings.gradient_clip_norm
         )
@@ -70,17 +72,9 @@ class DQN:
     @property
     def acting_network(self) -> keras.Model:
         """The network whose greedy actions are the agent's best."""
-        if self._average_network is not None:
-            return self._average_network
+        if self.settings.averaged_share:
+            return self.networks["average_network"]
         return self.target_network if self.settings.act_with_target else self.q_network
-
-    @property
-    def networks(self) -> dict[str, keras.Model]:
-        """All of them, by name."""
-        networks = {"q_network": self.q_network, "target_network": self.target_network}
-        if self._average_network is not None:
-            networks["average_network"] = self._average_network
-        return networks
 
     # --- Acting --------------------------------------------------------------------------------------
 
@@ -140,13 +134,10 @@ class DQN:
         self._apply(tape.gradient(loss, self.q_network.trainable_variables), *moves)
         return loss, tf.reduce_mean(q), td_error
 
-    def _compute_apply(self, gradients, target_move, average_move):
+    def _compute_apply(self, gradients, *moves):
         self.optimizer.apply(gradients, self.q_network.trainable_variables)
-        followers = [(self.target_network, target_move)]
-        if self._average_network is not None:
-            followers.append((self._average_network, average_move))
-        for network, move in followers:
-            for ours, theirs in zip(network.variables, self.q_network.variables, strict=True):
+        for follower, move in zip(self._followers, moves, strict=False):  # no average: its move is left over
+            for ours, theirs in zip(follower.variables, self.q_network.variables, strict=True):
                 ours.assign_add(move * (theirs - ours))
 
 
