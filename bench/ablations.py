@@ -21,8 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from rich.console import Console
 
+from dino_rl.agents.dqn import DQN, DQNLearner, q_network
+from dino_rl.backend import keras, share_cores, tf
 from dino_rl.results.runlog import read_table
-from dino_rl.settings import RunSettings
+from dino_rl.settings import DQNSettings, RunSettings
+from dino_rl.train import Trainer
 
 Change = Callable[[RunSettings], RunSettings]
 CAP = 5_000
@@ -56,6 +59,71 @@ def decide_every(frames: int) -> Change:
     return change
 
 
+class QuantileDQN(DQN):
+    """Learns the distribution of returns, as quantiles whose mean is the value (Dabney et al. 2018,
+    https://arxiv.org/abs/1710.10044). Its network has one stream."""
+
+    QUANTILES = 32
+    KAPPA = 0.1  # where the Huber loss turns straight; returns lie between -1 and 1
+
+    @staticmethod
+    def make_network(settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int):
+        """Observations [B, ...] -> values [B, A], by way of the layer "quantiles", [B, N, A]."""
+        count = QuantileDQN.QUANTILES
+        inner = q_network(replace(settings, dueling=False), observation_shape, count * num_actions)
+        quantiles = keras.layers.Reshape((count, num_actions), name="quantiles")(inner.output)
+        return keras.Model(inner.input, keras.layers.GlobalAveragePooling1D()(quantiles))
+
+    def __init__(self, settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int):
+        super().__init__(settings, observation_shape, num_actions)
+        self._quantiles, self._target_quantiles = (
+            keras.Model(network.input, network.get_layer("quantiles").output)
+            for network in (self.q_network, self.target_network)
+        )
+
+    def _compute_update(self, part):
+        observation, action, reward, discount, next_observation, weight, *moves = part
+        shares = (tf.range(self.QUANTILES, dtype=tf.float32) + 0.5) / self.QUANTILES
+        next_action = tf.argmax(self.q_network(next_observation, training=False), axis=1)
+        next_quantiles = tf.gather(
+            self._target_quantiles(next_observation, training=False), next_action, axis=2, batch_dims=1
+        )
+        target = reward[:, None] + discount[:, None] * next_quantiles  # [B, N]
+        with tf.GradientTape() as tape:
+            q = tf.gather(self._quantiles(observation, training=True), action, axis=2, batch_dims=1)
+            error = target[:, None, :] - q[:, :, None]  # [B, N, N]
+            size = tf.abs(error)
+            huber = tf.where(size < self.KAPPA, 0.5 * size**2 / self.KAPPA, size - 0.5 * self.KAPPA)
+            slope = tf.abs(shares[:, None] - tf.cast(error < 0.0, tf.float32))
+            loss = tf.reduce_mean(weight * tf.reduce_sum(tf.reduce_mean(slope * huber, axis=2), axis=1))
+        self._apply(tape.gradient(loss, self.q_network.trainable_variables), *moves)
+        td_error = tf.reduce_mean(target, axis=1) - tf.reduce_mean(q, axis=1)
+        return loss, tf.reduce_mean(q), td_error
+
+
+class ShiftingDQN(DQN):
+    """Each batch is moved by up to two points of the picture in both directions, its edges repeated (in the
+    manner of Kostrikov et al. 2020, https://arxiv.org/abs/2004.13649)."""
+
+    REACH = 2
+
+    def _compute_update(self, part):
+        observation, action, reward, discount, next_observation, *others = part
+        reach, shape = self.REACH, tf.shape(observation)
+        offset = tf.random.uniform([2], 0, 2 * reach + 1, tf.int32)
+        start = tf.concat([[0], offset, [0]], axis=0)
+
+        def moved(pictures):
+            padded = tf.pad(pictures, [[0, 0], [reach, reach], [reach, reach], [0, 0]], "SYMMETRIC")
+            return tf.ensure_shape(tf.slice(padded, start, shape), pictures.shape)
+
+        return super()._compute_update(
+            [moved(observation), action, reward, discount, moved(next_observation), *others]
+        )
+
+
+# What is not in dino_rl, for it did not help.
+AGENTS: dict[str, type[DQN]] = {"quantiles": QuantileDQN, "moved pictures": ShiftingDQN}
 ABLATIONS: dict[str, Change] = {
     "default": lambda run: run,
     "1 step": agent(n_step=1),
@@ -85,6 +153,7 @@ ABLATIONS: dict[str, Change] = {
     "the tutorial's reward": environment(reward="tutorial"),
     "no least exploration": agent(epsilon_floors=None),
     "random actions all alike": agent(random_action_weights=()),
+    **{name: lambda run: run for name in AGENTS},
 }
 
 
@@ -93,15 +162,13 @@ def run(name: str, seed: int, steps: int, directory: Path) -> dict[str, float]:
     run_dir = directory / f"{name.replace(' ', '-')}-{seed}"
     table = run_dir / "validations.csv"
     if not read_table(table):  # none, or that of a run that was broken off
+        DQNLearner.agent_class = AGENTS.get(name, DQN)
         train(ABLATIONS[name](RunSettings()), seed, steps, run_dir)
     return {column: values[-1] for column, values in read_table(table).items()}
 
 
 def train(settings: RunSettings, seed: int, steps: int, run_dir: Path):
     """Train with a core of one's own; whatever the run leaves lies in its directory."""
-    from dino_rl.backend import share_cores
-    from dino_rl.train import Trainer
-
     share_cores()
     settings = replace(
         settings, seed=seed, steps=steps, minutes=None, validations=1, validation_max_score=CAP

@@ -74,6 +74,18 @@ class GameVariation:
     # the slow speeds by itself, and forgets them.
     max_frames: int | None = None
 
+    def as_live(self, base: GameSettings, max_frames: int | None = None) -> "GameVariation":
+        """Whole games around `base` that vary in what the display and the machine decide: one live game is
+        played with one dino's place, one rhythm of frames, one pattern of delays."""
+        return GameVariation(
+            base,
+            dino_x=self.dino_x,
+            frame_jitter_ms=self.frame_jitter_ms,
+            long_frame_share=self.long_frame_share,
+            delay_concentrations=self.delay_concentrations,
+            max_frames=max_frames,
+        )
+
     def draw(self, rng: np.random.Generator) -> GameSettings:
         """Settings of one game."""
         changes: dict[str, Any] = {}
@@ -236,7 +248,7 @@ class EnvSettings:
         tight_gaps_share=0.5,
         tightest_gap=0.8,
         rewind_share=0.7,
-        dino_x=(0, 50),
+        dino_x=(0, 30),  # live play has 0 at 120 Hz, 11 to 24 at 60 Hz
         frame_jitter_ms=(0.05, 3.0),  # live play has 1.5 to 2.5 ms
         long_frame_share=(0.0, 0.02),
         # Small numbers: mostly one delay in a game, now and then another, as live play has it.
@@ -264,7 +276,7 @@ class RunSettings:
     minutes: float | None = 60.0  # whichever of the two ends first
     seed: int = 0
     validations: int = 8  # greedy games on held-out seeds, evenly over the run; they choose the best model
-    validation_games: int = 20
+    validation_games: int = 20  # half of the Dino's vary as live ones do
     validation_max_score: int | None = 10_000  # of the Dino, in an hour's run; others end by themselves
     validation_time_share: float = 0.15  # they take about this share of the time at most
     checkpoint_minutes: float = 10.0

@@ -21,7 +21,7 @@ from dino_rl.results import checkpoint
 from dino_rl.results.model import model_card, save_model, versions
 from dino_rl.results.runlog import RunLog
 from dino_rl.results.statistics import EpisodeStatistics, IntervalStatistics
-from dino_rl.settings import RunSettings
+from dino_rl.settings import GameSettings, RunSettings
 
 # Validation games carry explicit seeds (see envs/dino.py), far from the test seeds that start at 0.
 VALIDATION_SEED = 1_000_000
@@ -295,8 +295,13 @@ class Trainer:
     # --- Keeping -------------------------------------------------------------------------------------
 
     def _play_validation(self) -> Evaluation | None:
-        """Greedy games on held-out seeds; None if the run was stopped meanwhile."""
+        """Greedy games on held-out seeds, half of them the game as it is, half as live play varies it.
+
+        Returns:
+            None if the run was stopped meanwhile.
+        """
         settings = self.settings
+        games = (GameSettings(), settings.env.variation.as_live(GameSettings()))
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + settings.validation_games)
 
         def policy(observations: np.ndarray) -> np.ndarray:
@@ -310,7 +315,7 @@ class Trainer:
                     envs = [
                         open_envs.enter_context(closing(env))
                         for env in make_evaluation_envs(
-                            settings.env, settings.validation_games, settings.validation_cap
+                            settings.env, settings.validation_games, settings.validation_cap, games
                         )
                     ]
                     return play_side_by_side(envs, policy, seeds)

@@ -12,7 +12,12 @@ from gymnasium.vector import AutoresetMode
 from dino_rl.browser.frames import to_picture
 from dino_rl.envs import DINO_ID, DinoEnv, DinoVectorEnv
 from dino_rl.envs import dino as dino_module
-from dino_rl.envs.catalog import make_evaluation_env, make_single_env, make_training_env
+from dino_rl.envs.catalog import (
+    make_evaluation_env,
+    make_evaluation_envs,
+    make_single_env,
+    make_training_env,
+)
 from dino_rl.errors import DinoError
 from dino_rl.settings import DRAWN_SEEDS_FROM, EnvSettings, GameSettings, GameVariation
 
@@ -413,6 +418,15 @@ def test_greedy_lanes_train_on_full_games(make_vector):
     speeds = np.array(speeds)
     assert speeds[:, 1:] == pytest.approx(6.0, abs=0.01)
     assert (speeds[:, 0] > 6.1).sum() in range(2, 11)
+
+
+def test_halves_of_evaluation_games_may_be_of_two_kinds(arena, make_vector):
+    kinds = (GameSettings(dino_x=5), GameVariation(dino_x=(7, 9)))
+    first, second = make_evaluation_envs(EnvSettings(), 6, None, kinds)
+    first.reset(seed=[0, 1, 2])
+    assert set(arena.step().column("dino_x").tolist()) == {5}
+    second.reset(seed=[3, 4, 5])
+    assert set(arena.step().column("dino_x").tolist()) <= {7, 8, 9}
 
 
 def test_an_evaluation_game_is_the_game_as_it_is(arena, make_vector):

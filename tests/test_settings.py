@@ -127,6 +127,18 @@ def test_no_variation_draws_the_base():
     assert GameVariation(base=base).draw(np.random.default_rng(0)) == base
 
 
+def test_games_that_vary_as_live_ones_do_are_whole_games_around_a_base():
+    varied = PRESETS["dino"].env.variation
+    base = GameSettings(constant_speed=True)
+    rng = np.random.default_rng(0)
+    games = [varied.as_live(base, max_frames=500).draw(rng) for _ in range(500)]
+    assert varied.as_live(base, max_frames=500).max_frames == 500
+    for name in ("dino_x", "frame_jitter_ms", "long_frame_share", "action_delay"):
+        assert len({getattr(game, name) for game in games}) > 20, name
+    changes = {name: getattr(base, name) for name in ("dino_x", "frame_jitter_ms", "long_frame_share")}
+    assert {replace(game, action_delay=base.action_delay, **changes) for game in games} == {base}
+
+
 def test_equal_generators_draw_equal_games():
     variation = PRESETS["dino"].env.variation
     first, second = ([variation.draw(np.random.default_rng(7)) for _ in range(5)] for _ in range(2))

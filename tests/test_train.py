@@ -23,7 +23,7 @@ from dino_rl.errors import BrowserError, RunError
 from dino_rl.results.model import Model
 from dino_rl.results.runlog import EPISODE_COLUMNS, INTERVAL_COLUMNS, VALIDATION_COLUMNS, read_table
 from dino_rl.results.statistics import IntervalStatistics
-from dino_rl.settings import DRAWN_SEEDS_FROM, PRESETS, DQNSettings, EnvSettings, RunSettings
+from dino_rl.settings import DRAWN_SEEDS_FROM, PRESETS, DQNSettings, EnvSettings, GameSettings, RunSettings
 from dino_rl.train import VALIDATION_SEED, Trainer
 
 LANES, ACTIONS = 3, 3
@@ -132,6 +132,7 @@ class Worlds:
     def __init__(self, patch: pytest.MonkeyPatch):
         self.made: list[World] = []
         self.judges: list[Judges] = []
+        self.judged: tuple = ()  # the games of the last validation
         self.options: list[dict] = []  # of the worlds to come
         patch.setattr(train_module, "make_training_env", self._make)
         patch.setattr(train_module, "make_evaluation_envs", self._judge)
@@ -140,8 +141,9 @@ class Worlds:
         self.made.append(World(settings.num_envs, **(self.options.pop(0) if self.options else {})))
         return self.made[-1]
 
-    def _judge(self, settings: EnvSettings, num_envs: int, max_score: int) -> list[Judges]:
+    def _judge(self, settings: EnvSettings, num_envs: int, max_score: int, games: tuple) -> list[Judges]:
         self.judges.append(Judges(num_envs, self.verdicts[len(self.judges) % 3]))
+        self.judged = games
         return self.judges[-1:]
 
 
@@ -255,6 +257,8 @@ def test_games_of_training_and_of_validation_are_never_the_same(whole_run):
     assert held_out == [VALIDATION_SEED + i for i in range(4)] * 3
     assert max(held_out) < DRAWN_SEEDS_FROM
     assert min(held_out) > 10_000  # those of `evaluate` begin at 0
+    plain = GameSettings()
+    assert whole_run.worlds.judged == (plain, whole_run.trainer.settings.env.variation.as_live(plain))
 
 
 def test_best_is_the_model_of_the_best_validation(whole_run):

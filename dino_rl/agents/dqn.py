@@ -45,12 +45,14 @@ class DQN:
         networks: all of them, by name.
     """
 
+    make_network = staticmethod(q_network)
+
     def __init__(self, settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int):
         self.settings = settings
         self.num_actions = num_actions
         self.updates = 0
         names = ["q_network", "target_network"] + ["average_network"] * bool(settings.averaged_share)
-        self.networks = {name: q_network(settings, observation_shape, num_actions) for name in names}
+        self.networks = {name: self.make_network(settings, observation_shape, num_actions) for name in names}
         self.q_network, self.target_network = self.networks["q_network"], self.networks["target_network"]
         self._followers = [self.networks[name] for name in names[1:]]
         for follower in self._followers:
@@ -193,6 +195,7 @@ class DQNLearner:
         replay: a memory that somebody else fills; None: one of its own.
     """
 
+    agent_class = DQN
     interval_columns = ("loss", "q_mean", "epsilon", "learning_rate", "replay_frames")
     episode_columns = ("epsilon", "q_mean")
     milestone_columns = ()
@@ -209,7 +212,7 @@ class DQNLearner:
         self._settings = settings.dqn
         self._rng = rngs["explore"]
         self._is_image = len(observation_shape) == 3
-        self.agent = DQN(settings.dqn, observation_shape, num_actions)
+        self.agent = self.agent_class(settings.dqn, observation_shape, num_actions)
         num_envs = settings.env.num_envs
         if replay is None:  # an empty one counts as false
             self.replay: Replay | ShardedReplay = make_replay(

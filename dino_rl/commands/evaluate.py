@@ -112,7 +112,7 @@ def _make_envs(
 ) -> Iterator[gymnasium.vector.VectorEnv]:
     if options.clock != "live":
         lanes = min(options.num_envs, options.games)
-        yield from make_evaluation_envs(model.env, lanes, options.max_score, game)
+        yield from make_evaluation_envs(model.env, lanes, options.max_score, (game, game))
         return
     if options.constant_speed:
         raise DinoError(

@@ -81,12 +81,7 @@ def make_training_env(settings: EnvSettings, watch: bool = False) -> gymnasium.v
     if settings.id != DINO_ID:
         mode = "human" if watch else None
         return standard.make_vector(settings, settings.num_envs, AutoresetMode.NEXT_STEP, mode, training=True)
-    full = GameVariation(
-        base=settings.variation.base,
-        dino_x=settings.variation.dino_x,
-        delay_concentrations=settings.variation.delay_concentrations,
-        max_frames=settings.greedy_max_frames,
-    )
+    full = settings.variation.as_live(settings.variation.base, settings.greedy_max_frames)
     varied = settings.num_envs - settings.greedy_envs
     return DinoVectorEnv(
         settings.num_envs,
@@ -100,7 +95,7 @@ def make_evaluation_env(
     settings: EnvSettings,
     num_envs: int,
     max_score: int | None = None,
-    game: GameSettings = GameSettings(),
+    game: GameSettings | GameVariation = GameSettings(),
     headless: bool = True,
 ) -> gymnasium.vector.VectorEnv:
     """Environments to be measured in: no autoreset, the caller's seeds, the game as it is.
@@ -120,13 +115,19 @@ def make_evaluation_env(
 
 
 def make_evaluation_envs(
-    settings: EnvSettings, num_envs: int, max_score: int | None = None, game: GameSettings = GameSettings()
+    settings: EnvSettings,
+    num_envs: int,
+    max_score: int | None = None,
+    games: tuple[GameSettings | GameVariation, GameSettings | GameVariation] = (GameSettings(),) * 2,
 ) -> Iterator[gymnasium.vector.VectorEnv]:
-    """The same for `play_side_by_side`: of the Dino two with half of the games each, whose browsers take
+    """The same for `play_side_by_side`: of the Dino two, each with one half of `games`, whose browsers take
     turns with the network; of others one."""
-    shares = (num_envs - num_envs // 2, num_envs // 2) if settings.id == DINO_ID else (num_envs,)
-    for share in filter(None, shares):
-        yield make_evaluation_env(settings, share, max_score, game)
+    if settings.id != DINO_ID:
+        yield make_evaluation_env(settings, num_envs)
+        return
+    for share, game in zip((num_envs - num_envs // 2, num_envs // 2), games, strict=True):
+        if share:
+            yield make_evaluation_env(settings, share, max_score, game)
 
 
 def make_single_env(
