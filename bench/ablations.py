@@ -137,12 +137,15 @@ ABLATIONS: dict[str, Change] = {
     "not dueling": agent(dueling=False),
     "not double": agent(double=False),
     "uniform replay": agent(priority_exponent=0.0, importance_exponent=0.0),
+    "a memory of 100,000": agent(replay_capacity=100_000),
+    "one greedy game": environment(greedy_envs=1),
     "no averaged weights": agent(averaged_share=0.0, act_with_target=False),
     "the target network acts": agent(averaged_share=0.0),
     "averaged over 0.3": agent(averaged_share=0.3),
     "all games from the start": games(
         random_start_share=0.0, full_speed_share=0.0, constant_speed_share=0.0, max_frames=None
     ),
+    "x up to 50": games(dino_x=(0, 50)),
     "no way back from a crash": games(rewind_share=0.0),
     "usual gaps": games(tight_gaps_share=0.0),
     "no delays": games(delay_concentrations=()),
