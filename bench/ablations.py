@@ -145,6 +145,7 @@ ABLATIONS: dict[str, Change] = {
     "all games from the start": games(
         random_start_share=0.0, full_speed_share=0.0, constant_speed_share=0.0, max_frames=None
     ),
+    "night as in the game": games(night_every=None),
     "x up to 50": games(dino_x=(0, 50)),
     "no way back from a crash": games(rewind_share=0.0),
     "usual gaps": games(tight_gaps_share=0.0),

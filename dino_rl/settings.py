@@ -29,6 +29,7 @@ class GameSettings:
     birds: bool = True
     clear_time_ms: float = 3000.0  # time without obstacles at the start
     max_gap: float = 1.5  # the widest gap between two obstacles, in units of the game's narrowest
+    night_every: int = 700  # points; a night lasts for 12 s, and none begins in another
     dino_x: int = 24  # where the intro leaves the dino: 24 at 60 Hz, 0 at 120 Hz
     frame_jitter_ms: float = 0.0  # each frame lasts 1000/60 ms plus or minus up to this
     long_frame_share: float = 0.0  # of frames that last twice as long, as where a display skips one
@@ -56,9 +57,11 @@ class GameVariation:
     # than the game ever draws them: who masters those has something to spare.
     tight_gaps_share: float = 0.0
     tightest_gap: float = 1.0
-    # Share of games that keep the base's speed. At exactly 6 an obstacle moves by 5 or 6 pixels a frame, as
-    # rounding falls: a rhythm that no other speed has.
+    # Share of games that keep the base's speed, in even frames, as only lock-step plays them: at exactly 6 an
+    # obstacle moves by 5 or 6 pixels a frame, as rounding falls, a rhythm that no other game has.
     constant_speed_share: float = 0.0
+    # Each game draws its own `night_every`; None: the base's. Short games would never see one.
+    night_every: tuple[int, int] | None = None
     dino_x: tuple[int, int] | None = None  # None: the base's
     # The frames of a live game are not alike, and in each an obstacle's move is rounded down. Each game draws
     # its own jitter, log-uniformly; None: the base's.
@@ -102,7 +105,9 @@ class GameVariation:
             case 1:
                 changes["start_speed"] = float(rng.uniform(*self.start_speed))
             case 2:
-                changes["constant_speed"] = True
+                changes |= {"constant_speed": True, "frame_jitter_ms": 0.0, "long_frame_share": 0.0}
+        if self.night_every:
+            changes["night_every"] = int(rng.integers(self.night_every[0], self.night_every[1] + 1))
         if rng.random() < self.tight_gaps_share:
             changes["max_gap"] = float(rng.uniform(self.tightest_gap, self.base.max_gap))
         if self.delay_concentrations:
@@ -253,6 +258,7 @@ class EnvSettings:
         long_frame_share=(0.0, 0.02),
         # Small numbers: mostly one delay in a game, now and then another, as live play has it.
         delay_concentrations=(0.6, 0.25, 0.05),
+        night_every=(50, 700),
         max_frames=2_400,
     )
     greedy_max_frames: int | None = 12_000  # of the greedy games; full speed is reached at 7,000

@@ -85,7 +85,7 @@
 
   const ownRandom = (seed) => DinoVirtualTime.generator(seed ^ 0x5bd1e995); // apart from the game's stream
 
-  // settings: start_speed, constant_speed, birds, clear_time_ms, max_gap, dino_x, frame_jitter_ms,
+  // settings: start_speed, constant_speed, birds, clear_time_ms, max_gap, night_every, dino_x, frame_jitter_ms,
   // long_frame_share, action_delay (probabilities of 0, 1, 2... frames), rewindable. See dino_rl/settings.py.
   function reset(seed, settings) {
     const r = runner();
@@ -102,6 +102,7 @@
     };
     const config = r.config;
     config.clearTime = settings.clear_time_ms;
+    config.invertDistance = settings.night_every;
     setMaxGapCoefficient(settings.max_gap);
     if (settings.constant_speed) config.acceleration = 0;
     if (!settings.birds) {

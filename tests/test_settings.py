@@ -92,6 +92,7 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
         long_frame_share=(0.0, 0.02),
         dino_x=(0, 50),
         delay_concentrations=(0.3, 0.3, 0.3),
+        night_every=(50, 700),
     )
     rng = np.random.default_rng(1)
     games = [variation.draw(rng) for _ in range(20_000)]
@@ -114,6 +115,9 @@ def test_drawn_games_lie_in_their_ranges_and_fill_them():
     gaps = np.array([game.max_gap for game in games])
     assert 0.35 < (gaps < 1.5).mean() < 0.45
     assert 0.8 <= gaps.min() < 0.82
+    assert {game.night_every for game in games} == set(range(50, 701))
+    assert {(game.frame_jitter_ms, game.long_frame_share) for game in constant} == {(0.0, 0.0)}
+    games = [game for game in games if not game.constant_speed]
     jitters = np.array([game.frame_jitter_ms for game in games])
     assert 0.1 <= jitters.min() < 0.11
     assert 9.5 < jitters.max() <= 10
