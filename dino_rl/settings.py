@@ -133,7 +133,7 @@ class DQNSettings:
     batch_size: int = 64
     replay_ratio: float = 2.0  # transitions learned from for each environment step
     replay_capacity: int = 400_000  # frames; 80x80 bytes each for images
-    replay_compressed: bool = False  # a tenth of that memory, for slower sampling
+    replay_compressed: bool = False  # an eighth of that memory, for a little more time
     learning_starts: int = 2_000  # environment steps before the first update
     priority_exponent: float = 0.5  # 0 samples uniformly; 0.6 is Schaul et al. 2016
     importance_exponent: float = 0.4
@@ -431,7 +431,7 @@ _DINO_RLLIB_PPO = replace(
 # the defaults of all others. Actors on Ray take the presets of the one process.
 PRESETS: dict[str, RunSettings] = {
     "dino": RunSettings(),
-    # A memory of a million pictures in half a gigabyte; docs/performance.md says what it costs.
+    # A memory of a million pictures in 0.8 GB; docs/performance.md says what it costs.
     "dino-million": RunSettings(dqn=DQNSettings(replay_capacity=1_000_000, replay_compressed=True)),
     # The tutorial that most people know, as it is told: its network, its reward, plain DQN.
     "dino-tutorial": RunSettings(
