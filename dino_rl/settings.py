@@ -60,7 +60,7 @@ class GameVariation:
     # Share of games that keep the base's speed, in even frames, as only lock-step plays them: at exactly 6 an
     # obstacle moves by 5 or 6 pixels a frame, as rounding falls, a rhythm that no other game has.
     constant_speed_share: float = 0.0
-    # Each game draws its own `night_every`; None: the base's. Short games would never see one.
+    # Each game draws its own `night_every`; None: the base's. Short games would never see a night.
     night_every: tuple[int, int] | None = None
     dino_x: tuple[int, int] | None = None  # None: the base's
     # The frames of a live game are not alike, and in each an obstacle's move is rounded down. Each game draws

@@ -19,9 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the package is tested where it lies
 
 SESSION_MARK = "DINO_RL_TEST_SESSION"
+BROWSER_NAMES = ("chrom", "google-chrome")  # how the names of browser and driver processes begin
+
 # A script's background ignores SIGINT, and so would the commands under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-BROWSER_NAMES = ("chrom", "google-chrome")  # how the names of browser and driver processes begin
 
 # Only tests that need one import what starts a browser: `pytest tests/test_replay.py` stays quick.
 

@@ -352,18 +352,18 @@ def test_birds_can_be_left_out(arena):
     assert obstacles_met(arena, GameSettings(**fast)).count(bird) >= 6  # and come back
 
 
-@pytest.mark.parametrize("points", [100, 150, 700])
-def test_night_comes_every_so_many_points(arena, points):
+# The night that begins at 100 lasts for 234 points; that at 200 is skipped.
+@pytest.mark.parametrize(("points", "expected"), [(100, [100] * 3), (150, [150] * 3), (700, [])])
+def test_night_comes_every_so_many_points(arena, points, expected):
     settings = GameSettings(start_speed=13.0, clear_time_ms=1e9, night_every=points)
     arena.step(resets={i: (i, settings) for i in range(3)})
     began = []
     dark = np.zeros(3)
     for _ in range(900):
         seen = arena.step([0, 0, 0], 1)
-        began += seen.scores[(seen.column("night") > dark)].tolist()
+        began += seen.scores[seen.column("night") > dark].tolist()
         dark = seen.column("night")
-    # The night that begins at 100 lasts for 234 points; that at 200 is skipped.
-    assert began == {100: [100] * 3, 150: [150] * 3, 700: []}[points]
+    assert began == expected
 
 
 def test_start_speed_and_constant_speed(make_vector):
