@@ -95,6 +95,7 @@ class Trainer:
         self._seconds_before = 0.0
         self._validations_done = 0
         self._next_validation = 0.0  # not before this many seconds
+        self._validated_step: int | None = None
         if state is not None:
             self._take_over(state)
         self._started = time.monotonic()
@@ -196,7 +197,8 @@ class Trainer:
                     break
         if self.step > clock.step:  # even the shortest run leaves a row
             yield Report(interval=self._interval())
-        if self._validations_done < self.settings.validations and not self.stopped:
+        due = self._validations_done < self.settings.validations and not self.stopped
+        if due and self._validated_step != self.step:  # the one before may have lasted to the end
             report = self._validate()
             if report:
                 yield report
@@ -340,6 +342,7 @@ class Trainer:
         self._next_validation = self.seconds + (self.seconds - started) / settings.validation_time_share
         if evaluation is None:
             return None
+        self._validated_step = self.step
         summary = evaluation.summary()
         best = evaluation.mean >= self.best_mean
         row = {

@@ -278,6 +278,13 @@ def test_best_is_the_model_of_the_best_validation(whole_run):
     assert all(judges.closed_by_us for judges in whole_run.worlds.judges)
 
 
+def test_a_validation_that_lasts_to_the_end_of_the_run_is_its_last(worlds, tmp_path, monkeypatch):
+    an_hour_each = property(lambda trainer: trainer.step / 10 + 3600 * len(worlds.judges))
+    monkeypatch.setattr(Trainer, "seconds", an_hour_each)
+    run(replace(IDLE, steps=None, minutes=1.0), tmp_path)
+    assert [float(row["mean"]) for row in rows(tmp_path / "validations.csv")] == [11.5]
+
+
 def test_a_run_stops_when_it_is_solved(worlds, tmp_path):
     worlds.options = [{"length": 2}]
     trainer = run(replace(IDLE, steps=3000, stop_return=0.1), tmp_path)
