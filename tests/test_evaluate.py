@@ -215,7 +215,7 @@ def test_a_kept_game_happens_again(evaluated, cli, tmp_path):
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))
     code, out, _ = cli("replay", tmp_path / "wrong.json", "--headless")
     assert code == 1
-    assert f"but {kept.score + 1} was recorded" in out
+    assert f"Score {kept.score}, but {kept.score + 1} was recorded" in out
 
 
 @pytest.mark.browser

@@ -180,6 +180,13 @@ class Game:
             self.film = [self.canvas()]
         return observation
 
+    def fast_forward(self, actions: np.ndarray, frames: int) -> Observation:
+        """Lock-step: act through `actions`, int64 [N], `frames` frames each, and look once, at the end."""
+        script = """
+            for (const action of arguments[0]) DinoBridge.step(action, arguments[1]);
+            return DinoBridge.observation();"""
+        return self._observation(self._script(script, actions.tolist(), frames))
+
     def _observe(self, frames: int) -> Observation:
         assert self._line is not None, "only a live game is observed"
         answer = self._line.evaluate(f"DinoBridge.observe({frames}, {json.dumps(self._thoughts)})")

@@ -10,6 +10,7 @@ from dino_rl.results.video import VideoWriter, enlarge
 from dino_rl.terminal import GameView, console
 
 EXIT_DIFFERENT = 1
+FAST_DECISIONS = 50  # from one look to the next, where nothing is filmed and no pace kept
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -26,8 +27,13 @@ def replay(options: argparse.Namespace) -> int:
             page.filming = video is not None
             observation = page.restart(game.seed, game.settings)
             next_step = time.monotonic()
-            for action in game.actions:
-                observation = page.step(int(action), interval)
+            at_once = 1 if paced or video else FAST_DECISIONS
+            for start in range(0, len(game.actions), at_once):
+                actions = game.actions[start : start + at_once]
+                if at_once == 1:
+                    observation = page.step(int(actions[0]), interval)
+                else:
+                    observation = page.fast_forward(actions, interval)
                 if video:
                     for canvas in page.film:
                         video.add(enlarge(canvas))
