@@ -61,7 +61,6 @@ class Trainer:
         self.solved_with: float | None = None  # the mean of the last episodes that reached `stop_return`
         self._watch = watch
         state = checkpoint.load_state(run_dir) if resume else None
-        keras.utils.set_random_seed(settings.seed)
         self._rngs = {
             name: np.random.default_rng([settings.seed, i])
             for i, name in enumerate(("explore", "replay", "env"))
@@ -85,6 +84,7 @@ class Trainer:
 
     def _prepare(self, state: dict | None):
         self.made_for = self._interface()
+        keras.utils.set_random_seed(self.settings.seed)
         self.learner = self._make_learner()
         self._statistics = EpisodeStatistics(
             self.settings.env.num_envs, self.made_for.actions, self.made_for.watched

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import random
 import signal
 import time
 from collections import Counter
@@ -283,6 +284,19 @@ def test_a_validation_that_lasts_to_the_end_of_the_run_is_its_last(worlds, tmp_p
     monkeypatch.setattr(Trainer, "seconds", an_hour_each)
     run(replace(IDLE, steps=None, minutes=1.0), tmp_path)
     assert [float(row["mean"]) for row in rows(tmp_path / "validations.csv")] == [11.5]
+
+
+def test_what_is_drawn_while_the_games_are_made_leaves_the_weights_alone(worlds, tmp_path, monkeypatch):
+    def weights(name: str) -> list[np.ndarray]:
+        trainer = Trainer(IDLE, tmp_path / name)
+        trainer.close()
+        return trainer.learner.network.get_weights()
+
+    expected = weights("nothing")
+    make = train_module.make_training_env
+    monkeypatch.setattr(train_module, "make_training_env", lambda *args: random.seed(7) or make(*args))
+    for ours, theirs in zip(weights("much"), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_run_stops_when_it_is_solved(worlds, tmp_path):

@@ -52,7 +52,8 @@ class _SocketChannel:
             connections.put(connection)
             self._closed.wait()
 
-        self._server = serve(keep, "127.0.0.1", 0, compression=None, max_size=None)
+        # Without pings: they draw from Python's global random numbers, as the initial weights of networks do.
+        self._server = serve(keep, "127.0.0.1", 0, compression=None, max_size=None, ping_interval=None)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         port = self._server.socket.getsockname()[1]
         browser.driver.execute_async_script(
