@@ -2,14 +2,17 @@
 
 import itertools
 import json
+import signal
+import time
 
 import gymnasium
 import numpy as np
 import psutil
 import pytest
-from conftest import browser_processes, film_facts
+from conftest import browser_processes, command, film_facts, finish
 from gymnasium.vector import AutoresetMode
 
+from dino_rl.errors import EXIT_INTERRUPTED
 from dino_rl.evaluate import Game, play_games, play_side_by_side
 from dino_rl.results.replays import Replay
 from dino_rl.settings import EnvSettings, GameSettings
@@ -194,6 +197,22 @@ def test_evaluating_again_gives_the_same_scores(evaluated, model_file, cli, tmp_
     again = json.loads((tmp_path / "e.json").read_text())
     assert again["scores"] == result["scores"]
     assert "mean" in out
+
+
+@pytest.mark.browser
+def test_an_evaluation_that_is_broken_off_keeps_its_games(model_file, tmp_path, no_new_browsers):
+    process = command(
+        *("evaluate", "--model", model_file, "--games", 10**6, "--num-envs", 2),
+        *("--max-score", 60, "--save-replays", tmp_path),
+    )
+    deadline = time.monotonic() + 60
+    while not (kept := list(tmp_path.glob("*-seed-*.json"))):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, finish(process)
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert finish(process, timeout_s=30)[0] == EXIT_INTERRUPTED
+    assert Replay.load(kept[0]).score >= 20
 
 
 @pytest.mark.browser

@@ -2,8 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -63,7 +64,8 @@ def evaluate(options: argparse.Namespace) -> int:
         model.check(made_for.observation_shape, len(made_for.actions))
         for env in envs:
             model.warm_up(env.num_envs)
-        evaluation = _play(options, envs, model.act, "seed")
+        keep = partial(_keep, options, model, game, made_for.versions)
+        evaluation = _play(options, envs, model.act, "seed", keep)
         live: dict[str, Any] = {}
         if options.clock == "live":
             steps = sum(game.length for game in evaluation.games)
@@ -101,7 +103,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if result.get("deaths"):
         console.print(death_table(count(result["deaths"])))
     if options.save_replays:
-        _keep(options, model, evaluation, game, made_for.versions["browser"])
+        console.print(f"Games kept in {options.save_replays}")
     if options.json:
         write_text(options.json, json.dumps(result, indent=2) + "\n")
     return 0
@@ -122,9 +124,13 @@ def _make_envs(
 
 
 def _play(
-    options: argparse.Namespace, envs: list[gymnasium.vector.VectorEnv], policy, what: str
+    options: argparse.Namespace,
+    envs: list[gymnasium.vector.VectorEnv],
+    policy,
+    what: str,
+    keep: Callable[[Game], None] = lambda game: None,
 ) -> Evaluation:
-    """One game for each seed, each shown as it ends."""
+    """One game for each seed, each shown and kept as it ends."""
     with progress_bar() as bar:
         task = bar.add_task("playing", total=options.games)
 
@@ -132,6 +138,7 @@ def _play(
             bar.advance(task)
             cap = " (cap)" if played.capped else ""
             console.print(f"{what} {played.seed}: {number(played.score)}{cap}")
+            keep(played)
 
         seeds = range(options.seed, options.seed + options.games)
         return play_side_by_side(envs, policy, seeds, on_game=show)
@@ -152,17 +159,18 @@ def _delays(page: Page) -> dict:
 
 
 def _keep(
-    options: argparse.Namespace, model: Trained, evaluation: Evaluation, game: GameSettings, browser: str
+    options: argparse.Namespace, model: Trained, game: GameSettings, versions: dict[str, str], played: Game
 ):
-    for played in evaluation.games:
-        replay = Replay(
-            seed=played.seed,
-            settings=game,
-            decision_interval_frames=model.env.decision_interval_frames,
-            browser=browser,
-            score=int(played.score),
-            capped=played.capped,
-            actions=np.array(played.actions),
-        )
-        replay.save(options.save_replays / f"{int(played.score):06d}-seed-{played.seed}.json")
-    console.print(f"Games kept in {options.save_replays}")
+    """As soon as a game is over, so that a long evaluation that is broken off loses none."""
+    if not options.save_replays:
+        return
+    replay = Replay(
+        seed=played.seed,
+        settings=game,
+        decision_interval_frames=model.env.decision_interval_frames,
+        browser=versions["browser"],
+        score=int(played.score),
+        capped=played.capped,
+        actions=np.array(played.actions),
+    )
+    replay.save(options.save_replays / f"{int(played.score):06d}-seed-{played.seed}.json")
