@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,6 +255,15 @@ def finish(process: subprocess.Popen, timeout_s: float = 120) -> tuple[int, str,
             output = process.communicate()
         pytest.fail(f"did not end within {timeout_s} s; it said: {output}")
     return process.returncode, *output
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen, timeout_s: float = 60):
+    """Until something has happened that a `command` does, which must not end before."""
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < deadline, f"nothing within {timeout_s} s"
+        assert process.poll() is None, finish(process)
+        time.sleep(0.05)
 
 
 def files_below(directory: Path) -> dict[str, bytes]:

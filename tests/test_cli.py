@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, browser_processes, command, files_below, finish, write_model
+from conftest import ROOT, browser_processes, command, files_below, finish, wait_for, write_model
 
 from dino_rl.browser import chrome
 from dino_rl.cli import build_parser
@@ -453,11 +453,7 @@ def test_a_program_that_is_no_browser_or_driver(
 def test_a_signal_ends_an_evaluation_and_its_browser(number, model_file, no_new_browsers):
     before = {process.pid for process in browser_processes()}
     process = command("evaluate", "--model", model_file, "--games", 10**6, "--num-envs", 2)
-    deadline = time.monotonic() + 60
-    while not {process.pid for process in browser_processes()} - before:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, finish(process)
-        time.sleep(0.05)
+    wait_for(lambda: bool({process.pid for process in browser_processes()} - before), process)
     time.sleep(1.0)  # somewhere between the start of the browser and the first games
     process.send_signal(number)
     code, _, err = finish(process, timeout_s=30)

@@ -3,13 +3,12 @@
 import itertools
 import json
 import signal
-import time
 
 import gymnasium
 import numpy as np
 import psutil
 import pytest
-from conftest import browser_processes, command, film_facts, finish
+from conftest import browser_processes, command, film_facts, finish, wait_for
 from gymnasium.vector import AutoresetMode
 
 from dino_rl.errors import EXIT_INTERRUPTED
@@ -205,13 +204,10 @@ def test_an_evaluation_that_is_broken_off_keeps_its_games(model_file, tmp_path, 
         *("evaluate", "--model", model_file, "--games", 10**6, "--num-envs", 2),
         *("--max-score", 60, "--save-replays", tmp_path),
     )
-    deadline = time.monotonic() + 60
-    while not (kept := list(tmp_path.glob("*-seed-*.json"))):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, finish(process)
-        time.sleep(0.05)
+    wait_for(lambda: any(tmp_path.glob("*-seed-*.json")), process)
     process.send_signal(signal.SIGINT)
     assert finish(process, timeout_s=30)[0] == EXIT_INTERRUPTED
+    kept = list(tmp_path.glob("*-seed-*.json"))
     assert Replay.load(kept[0]).score >= 20
 
 
