@@ -1,5 +1,5 @@
-# What can be done here, by name. `make` alone lists it.
-# ARGS is handed on to the command: make play ARGS="--games 3"
+# Common tasks; `make` alone lists them.
+# ARGS is passed to the command: make play ARGS="--games 3"
 
 PYTHON ?= python3
 PY     := .venv/bin/python
@@ -11,23 +11,23 @@ SETUP  := @$(PYTHON) scripts/setup_env.py
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-setup:  ## make .venv and find or install a browser; the others do it themselves
+setup:  ## create .venv, and find or install a browser; other targets do this when needed
 	$(SETUP) run
 	@echo "Now: make play"
 
-setup-ray:  ## add Ray, for RLlib, tune and training on many machines
+setup-ray:  ## add Ray: RLlib, tune, training on several machines
 	$(SETUP) run
 	$(SETUP) ray
 
-play:  ## watch the trained player play the game
+play:  ## watch the trained model play
 	$(SETUP) run
 	$(PY) run_dino.py play --model models/best.h5 $(ARGS)
 
-train:  ## train a player from nothing
+train:  ## train an agent from scratch
 	$(SETUP) run
 	$(PY) run_dino.py train $(ARGS)
 
-evaluate:  ## measure the trained player over many games
+evaluate:  ## measure the trained model over many games
 	$(SETUP) run
 	$(PY) run_dino.py evaluate --model models/best.h5 $(ARGS)
 
@@ -35,11 +35,11 @@ test:  ## run the tests, with the real browser
 	$(SETUP) test
 	$(PY) -m pytest tests -m "not learning and not ray and not bare" $(ARGS)
 
-test-learning:  ## run the tests that train something (slow)
+test-learning:  ## run the tests that train an agent (slow)
 	$(SETUP) test
 	$(PY) -m pytest tests -m learning $(ARGS)
 
-test-ray:  ## run the tests of what runs on Ray (minutes)
+test-ray:  ## run the tests that need Ray (minutes)
 	$(SETUP) test
 	$(SETUP) ray
 	$(PY) -m pytest tests -m ray $(ARGS)
@@ -50,7 +50,7 @@ lint:  ## check format, style and types
 	$(PY) -m ruff check .
 	$(PY) -m mypy dino_rl
 
-format:  ## put the code into its format and fix what can be fixed
+format:  ## format the code, and fix what can be fixed automatically
 	$(SETUP) lint
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -59,13 +59,13 @@ benchmark:  ## measure the speed of the game and of learning on this machine
 	$(SETUP) run
 	$(PY) run_dino.py benchmark $(ARGS)
 
-bench-peers:  ## measure the learner beside Stable-Baselines3 and CleanRL's shape
+bench-peers:  ## compare the learner with Stable-Baselines3 and CleanRL's architecture
 	$(SETUP) bench
 	$(PY) bench/peers.py $(ARGS)
 
-check-bare:  ## try play and test in a bare Debian (as root, needs debootstrap)
+check-bare:  ## try play and test on a bare Debian (as root, needs debootstrap)
 	@bash scripts/check_bare.sh
 
-clean:  ## delete caches and build products; .venv, runs and models stay
+clean:  ## delete caches and build products, but not .venv, runs and models
 	rm -rf .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,10 +1,10 @@
-"""Updates a second of this project's learner beside those of others, in one run on one machine.
+"""Updates per second of this project's DQN and of other projects', in one run on one machine.
 
     make bench-peers          (or: python bench/peers.py --seconds 20 --json peers.json)
 
-Each pair has the same network, batch and observations (random pictures in a full replay memory), and all
-cores. Only the update is timed: sampling a batch, the gradient step, and what keeps the target network.
-The pairs take turns, so that whatever else the machine does hits both.
+Both sides of a comparison have the same network, batch size and observations (random frames in a full replay
+memory), and all cores. Only the update is timed: sampling a batch, the gradient step, and the update of the
+target network. The two sides take turns, so that other load on the machine affects both.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,22 +31,29 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from dino_rl.benchmark import FILLED, full_learner
-from dino_rl.settings import DQNSettings, EnvSettings, RunSettings
+from dino_rl.agents.dqn import DQNConfig
+from dino_rl.agents.networks import NetworkConfig
+from dino_rl.benchmark.speed import FILLED, full_learner
+from dino_rl.presets import preset
+from dino_rl.spec import ObservationSpec
 
 ACTIONS = 3
+NUM_ENVS = 16  # whose frames the replay memory holds
 TURN_S = 2.0
-# What Stable-Baselines3 and CleanRL have: no double or dueling, single steps, uniform replay, a target
-# network copied now and then.
-PLAIN = {
-    "double": False,
-    "dueling": False,
-    "n_step": 1,
-    "priority_exponent": 0.0,
-    "importance_exponent": 0.0,
-    "target_update_rate": 1.0,
-    "target_update_period": 1_000,
-}
+OURS = preset("dino").dqn
+assert OURS is not None
+# What Stable-Baselines3 and CleanRL have: no double or dueling, single steps, uniform replay, and a target
+# network that is copied now and then.
+PLAIN = replace(
+    OURS,
+    network=replace(OURS.network, dueling=False),
+    replay=replace(OURS.replay, priority_exponent=0.0, importance_exponent=0.0),
+    double=False,
+    n_step=1,
+    target_update_rate=1.0,
+    target_update_period=1_000,
+)
+PLAIN_NATURE = replace(PLAIN, network=NetworkConfig("nature"), batch_size=32)
 CONVOLUTIONS = {  # (filters, kernel, stride), and the width of the dense layer: dino_rl.agents.networks
     "compact": (((16, 8, 4), (32, 4, 2), (64, 3, 2)), 256),
     "nature": (((32, 8, 4), (64, 4, 2), (64, 3, 1)), 512),
@@ -55,15 +62,15 @@ CONVOLUTIONS = {  # (filters, kernel, stride), and the width of the dense layer:
 Update = Callable[[], object]
 
 
-def ours(settings: DQNSettings, size: int) -> Update:
-    """One update of dino_rl's learner on pictures of size x size x 4."""
-    return full_learner(RunSettings(env=EnvSettings(stack_stride=1), dqn=settings), size)[2]
+def ours(config: DQNConfig, size: int) -> Update:
+    """One update of this project's DQN on observations of size x size x 4."""
+    return full_learner(config, ObservationSpec((size, size, 4), np.dtype(np.uint8)), NUM_ENVS)[2]
 
 
 def stacks(space: gymnasium.spaces.Box) -> ReplayBuffer:
-    """Stable-Baselines3's replay memory, full of random pictures."""
+    """Stable-Baselines3's replay memory, full of random frames."""
     rng = np.random.default_rng(0)
-    # A stack for each transition, as this memory keeps them: fewer, so that it stays in bounds.
+    # This memory stores whole stacks: fewer of them, so that they need no more memory.
     buffer = ReplayBuffer(FILLED // 4, space, gymnasium.spaces.Discrete(ACTIONS), "cpu", 1)
     for _ in range(FILLED // 4):
         observation = rng.integers(0, 256, (1, *space.shape), np.uint8)
@@ -73,7 +80,7 @@ def stacks(space: gymnasium.spaces.Box) -> ReplayBuffer:
 
 
 def convolutions(network: str, channels: int) -> nn.Sequential:
-    """The torso of `network`, in torch."""
+    """The convolutions of `network`, in torch."""
     layers: list[nn.Module] = []
     for filters, kernel, stride in CONVOLUTIONS[network][0]:
         layers += [nn.Conv2d(channels, filters, kernel, stride), nn.ReLU()]
@@ -82,19 +89,19 @@ def convolutions(network: str, channels: int) -> nn.Sequential:
 
 
 class Torso(BaseFeaturesExtractor):
-    """The convolutions of dino_rl's network of that name, for Stable-Baselines3."""
+    """The convolutions of this project's network of that name, for Stable-Baselines3."""
 
     def __init__(self, space: gymnasium.spaces.Box, network: str):
         torso = convolutions(network, space.shape[0])
         super().__init__(space, torso(torch.zeros(1, *space.shape)).shape[1])
         self.torso = torso
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return self.torso(pictures)
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.torso(frames)
 
 
-class _Pictures(gymnasium.Env):
-    """The spaces; it is never stepped."""
+class _Images(gymnasium.Env):
+    """Only its spaces are used; it is never stepped."""
 
     def __init__(self, size: int):
         self.observation_space = gymnasium.spaces.Box(0, 255, (4, size, size), np.uint8)
@@ -103,7 +110,7 @@ class _Pictures(gymnasium.Env):
 
 def stable_baselines3(network: str, batch_size: int, size: int) -> Update:
     """One update of Stable-Baselines3's DQN."""
-    env = _Pictures(size)
+    env = _Images(size)
     model = SB3DQN(
         "CnnPolicy",
         env,
@@ -122,9 +129,9 @@ def stable_baselines3(network: str, batch_size: int, size: int) -> Update:
 
 
 def cleanrl(size: int) -> Update:
-    """One update in the shape of CleanRL's dqn_atari, with its published settings: Nature network, batch 32,
+    """One update as in CleanRL's dqn_atari, with its published hyper-parameters: Nature network, batch 32,
     Adam at 1e-4, mean squared error (https://docs.cleanrl.dev/rl-algorithms/dqn/)."""
-    space = _Pictures(size).observation_space
+    space = _Images(size).observation_space
     width = CONVOLUTIONS["nature"][1]
 
     def network() -> nn.Sequential:
@@ -139,9 +146,9 @@ def cleanrl(size: int) -> Update:
         batch = buffer.sample(32)
         with torch.no_grad():
             value = target(batch.next_observations / 255.0).max(dim=1).values
-            goal = batch.rewards.flatten() + 0.99 * value * (1 - batch.dones.flatten())
+            td_target = batch.rewards.flatten() + 0.99 * value * (1 - batch.dones.flatten())
         q = online(batch.observations / 255.0).gather(1, batch.actions).squeeze()
-        loss = nn.functional.mse_loss(goal, q)
+        loss = nn.functional.mse_loss(td_target, q)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -150,8 +157,8 @@ def cleanrl(size: int) -> Update:
 
 
 @dataclass
-class Contest:
-    """Two learners that take turns."""
+class Comparison:
+    """Two updates that take turns."""
 
     what: str
     peer: str
@@ -159,7 +166,7 @@ class Contest:
     theirs: Update
 
     def run(self, seconds: float) -> dict:
-        """Updates a second of both, medians over the turns."""
+        """Updates per second of both, medians over the turns."""
         sides = {"ours": self.ours, "theirs": self.theirs}
         rates: dict[str, list[float]] = {name: [] for name in sides}
         for update in sides.values():
@@ -176,33 +183,32 @@ class Contest:
         return {"what": self.what, "peer": self.peer, **median, "ratio": median["ours"] / median["theirs"]}
 
 
-def contests() -> list[Contest]:
-    """Those that are run."""
+def comparisons() -> list[Comparison]:
+    """All comparisons that are run."""
     sb3 = f"Stable-Baselines3 {version('stable-baselines3')}"
-    nature = DQNSettings(**PLAIN, network="nature", batch_size=32)
     return [
-        Contest(
+        Comparison(
             "plain DQN, compact network, batch 64, 80x80x4",
             sb3,
-            ours(DQNSettings(**PLAIN), 80),
+            ours(PLAIN, 80),
             stable_baselines3("compact", 64, 80),
         ),
-        Contest(
+        Comparison(
             "plain DQN, Nature network, batch 32, 84x84x4",
             sb3,
-            ours(nature, 84),
+            ours(PLAIN_NATURE, 84),
             stable_baselines3("nature", 32, 84),
         ),
-        Contest(
+        Comparison(
             "plain DQN, Nature network, batch 32, 84x84x4",
-            "CleanRL's shape",
-            ours(nature, 84),
+            "CleanRL's update",
+            ours(PLAIN_NATURE, 84),
             cleanrl(84),
         ),
-        Contest(
-            "ours as it trains (double, dueling, 10 steps, prioritized), compact, batch 64",
+        Comparison(
+            "the recipe dino (double, dueling, 10 steps, prioritized), compact, batch 64",
             sb3 + ", plain",
-            ours(DQNSettings(), 80),
+            ours(OURS, 80),
             stable_baselines3("compact", 64, 80),
         ),
     ]
@@ -210,21 +216,21 @@ def contests() -> list[Contest]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each side of each pair")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--seconds", type=float, default=20.0, help="for each side of a comparison")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
     table = Table("what", "peer", "ours, updates/s", "theirs", "ratio", title=f"{os.cpu_count()} cores")
     results = []
-    for contest in contests():
-        result = contest.run(options.seconds)
+    for comparison in comparisons():
+        result = comparison.run(options.seconds)
         results.append(result)
         rates = (f"{result[name]:.1f}" for name in ("ours", "theirs"))
         table.add_row(result["what"], result["peer"], *rates, f"{result['ratio']:.2f}")
     Console().print(table)
     if options.json:
         packages = {name: version(name) for name in ("tensorflow-cpu", "keras", "torch", "stable-baselines3")}
-        text = json.dumps({"contests": results, "cores": os.cpu_count(), "versions": packages}, indent=2)
+        text = json.dumps({"comparisons": results, "cores": os.cpu_count(), "versions": packages}, indent=2)
         options.json.write_text(text + "\n")
 
 

@@ -1,9 +1,9 @@
-"""Where the time of one environment step goes: the parts of a four-frame step of 16 games, one by one.
+"""The time of each part of an environment step: four frames of 16 games.
 
     python bench/profile_step.py --seconds 5
 
-Beside the fast path stand the parts that it has taken the place of: a canvas read back, a PNG made, decoded
-and scaled in Python, a round trip through the driver.
+The table includes the slower parts that the fast path replaces: reading back a canvas, a PNG that is decoded
+and scaled in Python, and a round trip through the driver.
 """
 
 import argparse
@@ -19,19 +19,19 @@ from rich.console import Console
 from rich.table import Table
 
 from dino_rl.browser import Arena
-from dino_rl.browser.frames import decode_png, to_picture
+from dino_rl.browser.frames import decode_png, to_frame
+from dino_rl.browser.game_settings import GameSettings
 from dino_rl.envs import DinoVectorEnv
-from dino_rl.settings import GameSettings
 
 GAMES = 16
 FRAMES = 4
 SETTINGS = GameSettings(start_speed=9.0, clear_time_ms=300.0)
 
-# Milliseconds in the page for one part of a step, all games together.
+# Parts of a step in the page, and their code for one game.
 PARTS = {
     "the game itself: 4 frames, drawn as a list": "bridge.step(0, 4)",
-    "picture from the list of draws": "picture.fromDraws(bridge.draws(), out, 0)",
-    "picture from the canvas, painted and read back": "picture.fromCanvas(bridge.canvas(), out, 0)",
+    "agent frame from the list of draws": "agentFrame.fromDraws(bridge.draws(), out, 0)",
+    "agent frame from the canvas, painted and read back": "agentFrame.fromCanvas(bridge.canvas(), out, 0)",
     "the canvas as a PNG": "bridge.png()",
     "state": "bridge.state(numbers, 0)",
 }
@@ -39,8 +39,8 @@ IN_PAGE = """
     const [resets, settings, seconds] = arguments;
     const bridges = [...document.querySelectorAll("iframe")].map((frame) => frame.contentWindow.DinoBridge);
     const { width, height } = bridges[0].runner().canvas;
-    const picture = new DinoPicture(width, height);
-    const out = new Uint8Array(DinoPicture.BYTES);
+    const agentFrame = new DinoAgentFrame(width, height);
+    const out = new Uint8Array(DinoAgentFrame.BYTES);
     const numbers = new Float64Array(64);
     const part = (bridge) => { %s };
     let spent = 0, turns = 0;
@@ -59,7 +59,7 @@ IN_PAGE = """
 
 
 def in_page(arena: Arena, seconds: float) -> dict[str, float]:
-    """Milliseconds of each of `PARTS`."""
+    """Milliseconds of each of `PARTS`, for all games."""
     arena.step(resets={game: (game, SETTINGS) for game in range(GAMES)})
     return {
         name: arena.browser.driver.execute_script(
@@ -70,7 +70,7 @@ def in_page(arena: Arena, seconds: float) -> dict[str, float]:
 
 
 def timed(work: Callable[[], object], seconds: float) -> float:
-    """Milliseconds of one call, median."""
+    """Milliseconds of one call: the median."""
     times, started = [], time.perf_counter()
     while time.perf_counter() - started < seconds:
         before = time.perf_counter()
@@ -80,19 +80,19 @@ def timed(work: Callable[[], object], seconds: float) -> float:
 
 
 def outside(arena: Arena, seconds: float) -> dict[str, float]:
-    """Milliseconds of what happens between the page and Python."""
+    """Milliseconds of the parts between the page and Python, for all games."""
     png = arena.browser.driver.execute_script("return DinoArena.png(0)")
     return {
-        "round trip by WebSocket, states and pictures of all games": timed(arena.step, seconds),
-        "round trip by the driver, nothing carried": timed(
+        "round trip by WebSocket, states and frames of all games": timed(arena.step, seconds),
+        "round trip through the driver, without data": timed(
             lambda: arena.browser.driver.execute_script("return 1"), seconds
         ),
-        "PNGs decoded and scaled in Python": GAMES * timed(lambda: to_picture(decode_png(png)), seconds),
+        "PNGs decoded and scaled in Python": GAMES * timed(lambda: to_frame(decode_png(png)), seconds),
     }
 
 
 def whole(seconds: float) -> float:
-    """Milliseconds of a step of `DinoVectorEnv`."""
+    """Milliseconds of a whole step of `DinoVectorEnv`."""
     env = DinoVectorEnv(GAMES, game=SETTINGS, decision_interval_frames=FRAMES)
     try:
         env.reset(seed=0)
@@ -108,7 +108,7 @@ def main():
     options = parser.parse_args()
     with Arena(GAMES) as arena:
         parts = in_page(arena, options.seconds) | outside(arena, options.seconds)
-    parts["a step of DinoVectorEnv, all of it"] = whole(options.seconds)
+    parts["a whole step of DinoVectorEnv"] = whole(options.seconds)
     table = Table("part of a four-frame step", f"ms for {GAMES} games", "us for one")
     for name, milliseconds in parts.items():
         table.add_row(name, f"{milliseconds:.2f}", f"{1000 * milliseconds / GAMES:.0f}")

@@ -1,8 +1,8 @@
-"""What a compressed replay memory costs: the same play in a memory of either kind, sampled by turns.
+"""The cost of a compressed replay memory: the same steps in a plain and in a compressed one.
 
     python bench/replay_memory.py --frames 100000 --model models/best.h5
 
-The pictures are those of a trained player in the games of training: random ones would not compress, those of
+The frames are those of a trained player in training games. Random frames do not compress, and the frames of
 random play compress too well.
 """
 
@@ -19,46 +19,56 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dino_rl.agents.dqn import DQN, make_replay
-from dino_rl.agents.replay import Replay
-from dino_rl.envs.catalog import make_training_env
-from dino_rl.results.model import Model
-from dino_rl.settings import PRESETS
+from dino_rl.agents.dqn import DQN
+from dino_rl.agents.replay import ReplayBuffer
+from dino_rl.envs.registry import make_task
+from dino_rl.player import KerasPlayer, Player
+from dino_rl.presets import preset
 
-KINDS = {"plain": "dino", "compressed": "dino-million"}  # of memory, by preset
+RECIPES = {"plain": preset("dino"), "compressed": preset("dino-million")}  # of the two kinds of memory
 SAMPLES = 300
 
 
-def empty(preset: str, frames: int, shape: tuple[int, ...]) -> Replay:
-    """A replay memory as the preset has it, for fewer frames."""
-    settings = PRESETS[preset]
-    settings = replace(settings, dqn=replace(settings.dqn, replay_capacity=frames))
-    rng = np.random.default_rng(0)
-    return make_replay(settings, settings.env.num_envs, 1.0, shape, np.dtype(np.uint8), rng)
+def empty_buffers(frames: int) -> dict[str, ReplayBuffer]:
+    """A replay buffer of each recipe, for fewer frames."""
+    buffers = {}
+    for name, config in RECIPES.items():
+        assert config.dqn is not None
+        buffers[name] = ReplayBuffer(
+            replace(config.dqn.replay, capacity=frames),
+            config.env.num_envs,
+            make_task(config.env).spec.observation,
+            n_step=config.dqn.n_step,
+            discount=config.dqn.discount,
+            rng=np.random.default_rng(0),
+            cut_returns=config.dqn.cut_returns,
+        )
+    return buffers
 
 
-def fill(memories: list[Replay], model: Model, frames: int) -> list[float]:
-    """Play until each memory has taken in so many frames; return the seconds that each needed for that."""
-    settings = PRESETS[KINDS["plain"]].env
-    taken_s = [0.0] * len(memories)
-    env = make_training_env(settings)
+def fill(buffers: dict[str, ReplayBuffer], player: Player, frames: int) -> dict[str, float]:
+    """Play this many frames; return the seconds that each buffer needed to add them."""
+    config = RECIPES["plain"].env
+    added_s = dict.fromkeys(buffers, 0.0)
+    env = make_task(config).make_training_env()
     try:
         observation, _ = env.reset(seed=0)
-        first = np.ones(settings.num_envs, bool)
-        for _ in range(frames // settings.num_envs):
-            actions = model.act(observation)
-            following, rewards, terminated, truncated, _ = env.step(actions)
-            for number, memory in enumerate(memories):
-                step = (observation[..., -1], first, actions, rewards, terminated, truncated)
-                taken_s[number] += seconds(lambda: memory.add(*step))  # noqa: B023
-            first, observation = terminated | truncated, following
+        first, last = np.ones(config.num_envs, bool), np.zeros(config.num_envs, bool)
+        for _ in range(frames // config.num_envs):
+            actions = player.act(observation)
+            next_observation, rewards, terminated, truncated, _ = env.step(actions)
+            step = (observation[..., -1], first, actions, rewards, terminated, truncated)
+            for name, buffer in buffers.items():
+                added_s[name] += seconds(lambda: buffer.add(*step))  # noqa: B023
+            # Next-step autoreset: after the end of an episode comes the first observation of another.
+            observation, first, last = next_observation, last, terminated | truncated
     finally:
         env.close()
-    return taken_s
+    return added_s
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it took."""
+    """The duration of a call."""
     before = time.perf_counter()
     work()
     return time.perf_counter() - before
@@ -69,42 +79,41 @@ def main():
     parser.add_argument("--frames", type=int, default=100_000)
     parser.add_argument("--model", type=Path, default=Path("models/best.h5"), help="the player")
     options = parser.parse_args()
-    model = Model(options.model)
-    settings = PRESETS[KINDS["plain"]].dqn
-    shape = tuple(model.card["observation_shape"])
-    memories = [empty(preset, options.frames, shape) for preset in KINDS.values()]
-    taken_s = fill(memories, model, options.frames)
-    agent = DQN(settings, shape, 3)
-    batch = memories[0].sample(settings.batch_size, settings.importance_exponent)
-    agent.update(batch, settings.learning_rate)  # compiles
-    times: dict[str, list[float]] = {name: [] for name in (*KINDS, "update")}
+    buffers = empty_buffers(options.frames)
+    added_s = fill(buffers, KerasPlayer(options.model), options.frames)
+    config, spec = RECIPES["plain"].dqn, make_task(RECIPES["plain"].env).spec
+    assert config is not None
+    dqn = DQN(config, spec.observation, spec.num_actions)
+    batch = buffers["plain"].sample(config.batch_size)
+    dqn.update(batch, config.learning_rate)  # compiles
+    times: dict[str, list[float]] = {name: [] for name in (*buffers, "update")}
     for _ in range(SAMPLES):
-        for name, memory in zip(KINDS, memories, strict=True):
-            times[name].append(
-                seconds(lambda: memory.sample(settings.batch_size, settings.importance_exponent))  # noqa: B023
-            )
-        times["update"].append(seconds(lambda: agent.update(batch, settings.learning_rate)))
+        for name, buffer in buffers.items():
+            times[name].append(seconds(lambda: buffer.sample(config.batch_size)))  # noqa: B023
+        times["update"].append(seconds(lambda: dqn.update(batch, config.learning_rate)))
     ms = {name: 1000 * float(np.median(values)) for name, values in times.items()}
-    packed = memories[1].state()["_frame_lengths"].mean()
+    frame_bytes = {
+        "plain": np.prod(spec.observation.frame_shape),
+        "compressed": buffers["compressed"].state()["_frame_lengths"].mean(),
+    }
     table = Table(
         "memory",
-        "bytes a frame",
-        "us to take one in",
-        f"ms to sample {settings.batch_size}",
+        "bytes per frame",
+        "us to add one",
+        f"ms to sample {config.batch_size}",
         "share of an update",
     )
-    for name, size, taken in zip(KINDS, (np.prod(shape[:2]), packed), taken_s, strict=True):
-        share = ms[name] / (ms[name] + ms["update"])
+    for name in buffers:
         table.add_row(
             name,
-            f"{size:.0f}",
-            f"{1e6 * taken / options.frames:.0f}",
+            f"{frame_bytes[name]:.0f}",
+            f"{1e6 * added_s[name] / options.frames:.0f}",
             f"{ms[name]:.2f}",
-            f"{100 * share:.0f} %",
+            f"{100 * ms[name] / (ms[name] + ms['update']):.0f} %",
         )
     console = Console()
     console.print(table)
-    console.print(f"{options.frames:,} frames; the gradient step itself: {ms['update']:.1f} ms")
+    console.print(f"{options.frames:,} frames; the gradient step alone: {ms['update']:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -1,32 +1,67 @@
-"""TensorFlow and Keras, as all of this project uses them: `from dino_rl.backend import keras, tf`."""
+"""TensorFlow and Keras, for the whole project: `from dino_rl.backend import keras, tf`.
 
+Both are imported at their first use. So the configuration beside an agent loads in milliseconds, and
+`--help` does not wait for TensorFlow.
+"""
+
+import importlib
 import os
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
-# Read when TensorFlow is imported. oneDNN's convolutions are faster than its own; by itself it takes them on
-# the newest CPUs only.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-# Where there is no oneDNN, XLA has the faster convolutions: docs/performance.md.
+# Without oneDNN (not x86), XLA has the faster convolutions: docs/performance.md.
 XLA_CONVOLUTIONS = platform.machine() not in ("x86_64", "AMD64")
+
+_loading = threading.RLock()
+
+
+class _LazyModule:
+    """A module that is imported when the first of its attributes is used."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(_load(self._name), attribute)
+        setattr(self, attribute, value)  # from now on as fast as the module itself
+        return value
+
+
+keras: Any = _LazyModule("keras")
+tf: Any = _LazyModule("tensorflow")
+
+
+def _load(name: str) -> Any:
+    with _loading:
+        if name in sys.modules:
+            return sys.modules[name]
+        # Read when TensorFlow is imported. oneDNN's convolutions are faster than TensorFlow's own, which
+        # enables them by itself on the newest CPUs only.
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the shell says: the agents are TensorFlow's
+        with _silent_stderr():
+            importlib.import_module("tensorflow")
+            return importlib.import_module(name)
 
 
 @contextmanager
-def _without_greetings() -> Iterator[None]:
-    """What TensorFlow's C++ says while it is loaded, no setting of its log holds back."""
+def _silent_stderr() -> Iterator[None]:
+    """TensorFlow's C++ code writes to stderr while it is loaded, whatever its log level."""
     try:
         kept = os.dup(2)
     except OSError:  # a process without a stderr
         yield
         return
-    sys.stderr.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    if sys.stderr:
+        sys.stderr.flush()
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
+    os.close(devnull)
     try:
         yield
     finally:
@@ -34,17 +69,9 @@ def _without_greetings() -> Iterator[None]:
         os.close(kept)
 
 
-with _without_greetings():
-    import keras
-    import tensorflow as tf
-
-__all__ = ["XLA_CONVOLUTIONS", "keras", "share_cores", "tf"]
-
-
-def share_cores():
-    """One thread for TensorFlow: this process is one of several that play or learn on the machine, or plays
-    one live game, whose browser needs the other core. To be called before TensorFlow's first operation; later
-    it changes nothing."""
+def use_one_thread():
+    """Give TensorFlow one thread, in a process that shares the machine with others that play or learn, or
+    with the browser of a live game. Has no effect after TensorFlow's first operation."""
     with suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)

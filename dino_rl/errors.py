@@ -1,4 +1,4 @@
-"""What a user can get wrong, and the exit codes that tell it.
+"""Errors that a user can cause, and the exit codes of the command line.
 
 Each message is one line: what is wrong, and what to do.
 """
@@ -7,11 +7,19 @@ EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 class DinoError(Exception):
-    """The input or the set-up is wrong; the command line prints the message and exits with 2."""
+    """The input or the set-up is wrong. The command line prints the message and exits with code 2."""
 
 
-class BrowserError(DinoError):
-    """No browser, no driver, two that do not fit, or one that stopped answering."""
+class ConfigError(DinoError):
+    """A configuration names an unknown field, or gives one a value that it cannot have."""
+
+
+class EnvError(DinoError):
+    """An environment stopped working. A new one may work."""
+
+
+class BrowserError(EnvError):
+    """No browser, no driver, versions that do not match, or a browser that stopped answering."""
 
 
 class PageError(DinoError):

@@ -1,13 +1,13 @@
 // Many lock-step games in one page, one answer for all: `DinoArena`.
 //
-// Requests are {op, ...}; answers are binary. They come through a WebSocket (?socket=PORT) or, for those who
-// want to see the plain way, through Selenium's execute_script, as base64.
+// A request is the argument of `advance`; the answer is binary. Both go through a WebSocket that this page opens
+// or, slower and simpler, through Selenium's execute_script with the answer in base64.
 "use strict";
 
 const DinoArena = (() => {
-  let games = []; // the DinoBridge of each frame
-  let spectator = null; // where a person watches
-  let picture = null; // one reader for all: its code is compiled once
+  let games = []; // the DinoBridge of each iframe
+  let spectator = null; // the panel for a person who watches
+  let agentFrame = null; // one for all games, so that its code is compiled once
 
   async function open(count) {
     const frames = [];
@@ -25,28 +25,29 @@ const DinoArena = (() => {
     games = frames.map(({ frame }) => frame.contentWindow.DinoBridge);
     for (const game of games) await game.prepare();
     const { width, height } = games[0].runner().canvas;
-    picture = new DinoPicture(width, height);
+    agentFrame = new DinoAgentFrame(width, height);
     return { fields: games[0].STATE_FIELDS, obstacles: games[0].OBSTACLES };
   }
 
-  // States of all games (float64, count x fields), then their pictures (uint8, count x 80 x 80).
+  // States of all games (float64, count x fields), then their agent frames (uint8, count x 80 x 80).
   function observations() {
     const count = games.length;
     const fields = games[0].STATE_FIELDS.length;
     const buffer = new ArrayBuffer(count * games[0].BYTES);
     const states = new Float64Array(buffer, 0, count * fields);
     const bytes = new Uint8Array(buffer);
-    const pictures = count * fields * 8;
+    const frames = count * fields * 8;
     games.forEach((game, i) => {
       game.state(states, i * fields);
-      picture.fromDraws(game.draws(), bytes, pictures + i * DinoPicture.BYTES);
+      agentFrame.fromDraws(game.draws(), bytes, frames + i * DinoAgentFrame.BYTES);
     });
     return buffer;
   }
 
-  // resets: [{game, seed, settings}], settings null winds the game back to a moment before its end; actions: one
-  // a game, or null for none; a game just reset does not move.
-  function advance({ resets = [], actions = null, frames = 1, watched = null }) {
+  // resets: [{game, seed, settings}]; without settings, the game is rewound to a moment before its end.
+  // actions: one for each game, or null: no game moves. A game that is reset does not move.
+  // paint: draw all canvases. annotation: {game, values, action, title}, shown in the panel.
+  function advance({ resets = [], actions = null, frames = 1, paint = false, annotation = null }) {
     const fresh = new Set();
     for (const { game, seed, settings } of resets) {
       if (settings) games[game].reset(seed, settings);
@@ -55,21 +56,21 @@ const DinoArena = (() => {
     }
     if (actions) games.forEach((game, i) => fresh.has(i) || game.step(actions[i], frames));
     const answer = observations();
-    if (watched) show(watched, answer);
+    if (paint || annotation) games.forEach((game) => game.canvas());
+    if (annotation) annotate(annotation, answer);
     return answer;
   }
 
-  // Paints all games, and shows a person what the agent makes of one: {game, values, action, title}.
-  function show({ game, ...thoughts }, answer) {
-    games.forEach((each) => each.canvas());
+  function annotate({ game, ...decision }, answer) {
     spectator ??= new DinoSpectator();
-    const pictures = games.length * games[0].STATE_FIELDS.length * 8;
-    const picture = new Uint8Array(answer, pictures + game * DinoPicture.BYTES, DinoPicture.BYTES);
-    spectator.show({ picture, ...thoughts });
+    const frames = games.length * games[0].STATE_FIELDS.length * 8;
+    const frame = new Uint8Array(answer, frames + game * DinoAgentFrame.BYTES, DinoAgentFrame.BYTES);
+    spectator.show({ frame, ...decision });
   }
 
-  function listen(port) {
-    const socket = new WebSocket(`ws://127.0.0.1:${port}/`);
+  // Opens the WebSocket and returns at once; the server waits for the connection.
+  function connect(url) {
+    const socket = new WebSocket(url);
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => {
       try {
@@ -78,11 +79,7 @@ const DinoArena = (() => {
         socket.send(JSON.stringify({ error: String(error?.stack ?? error) }));
       }
     };
-    return new Promise((resolve, reject) => {
-      socket.onopen = () => resolve(true);
-      socket.onerror = () => reject(new Error("no connection to port " + port));
-    });
   }
 
-  return { open, advance, listen, png: (i) => games[i].png(), numbers: (i) => games[i].numbers() };
+  return { open, advance, connect, png: (i) => games[i].png(), stateNumbers: (i) => games[i].stateNumbers() };
 })();

@@ -1,24 +1,24 @@
 // One game of Chrome's Dino under control: `DinoBridge`, the only global that this file adds.
 //
 // Loaded before the page's own script (our served page, `?clock=lockstep` or `?clock=live`) or after it
-// (untouched chrome://dino, live clock). Under the lock-step clock the page's time and randomness are ours:
-// a frame passes when `step` says so, and a seed replays a game frame for frame. Under the live clock the
-// bridge replaces nothing; it watches the page's frames and copies the picture.
+// (untouched chrome://dino, live clock). Under the lock-step clock the bridge controls the page's time and random
+// numbers: frames run only in `step`, and a seed replays a game frame by frame. Under the live clock the bridge
+// replaces nothing; it observes the page's frames and reads its canvas.
 "use strict";
 
 (() => {
-  // Those of the top page, where there are many games: code and arrays of one realm run fast, of many slowly.
-  const { DinoPicture, DinoDisplayList } = window.top;
+  // Of the top page, where there are many games: code and arrays of one realm are fast, of many realms slow.
+  const { DinoAgentFrame, DinoDisplayList } = window.top;
   const JUMP = { key: "ArrowUp", code: "ArrowUp", keyCode: 38 };
   const DUCK = { key: "ArrowDown", code: "ArrowDown", keyCode: 40 };
   const HELD_KEY = [null, JUMP, DUCK]; // by action: nothing, jump, duck
   const OBSTACLES = ["cactusSmall", "cactusLarge", "pterodactyl"];
-  // What `state` writes, in this order; dino_rl/browser/game.py reads the names from here.
+  // What `state` writes, in this order. dino_rl/browser/ reads the names from here.
   const STATE_FIELDS = [
     "distance", "speed", "crashed", "playing", "paused", "frames", "seed", "dino_x", "dino_y", "jumping",
     "ducking", "night", "obstacle", "obstacle_size", "obstacle_x", "obstacle_y", "obstacle_width",
   ];
-  // What the bridge uses of the page's script. `missing` names what a browser's page lacks.
+  // What the bridge uses of the page's script; `missing` reports what a browser's page lacks.
   const NEEDED = {
     "": ["canvas", "canvasCtx", "tRex", "horizon", "distanceMeter", "config", "currentSpeed", "distanceRan",
       "containerEl", "activated", "playing", "paused", "crashed", "inverted",
@@ -29,7 +29,7 @@
     "config": ["speed", "maxSpeed", "acceleration", "clearTime", "invertDistance"],
   };
 
-  // The canvas of an ordinary window. A small window has a narrower one, and its game is another.
+  // Size of the canvas in an ordinary window. In a small window it is narrower, and the game differs.
   const CANVAS = [600, 150];
 
   const lockstep = new URLSearchParams(location.search).get("clock") === "lockstep";
@@ -39,12 +39,12 @@
   const runner = () => Runner.getInstance();
 
   const time = new DinoVirtualTime();
-  let pristine = null; // the fields of a game that is over before its first frame
+  let pristine = null; // snapshot of a game that is over before its first frame: every reset starts from it
   let game = null; // the running game: its settings, keys and counters
   let displayList = null; // what the game drew in its last frame
 
-  // Renders the page (which does not start its game inside a frame by itself) and skips the intro, which
-  // waits for a CSS animation that a virtual clock does not move.
+  // Renders the page (which does not start its game inside an iframe by itself) and skips the intro, which
+  // waits for a CSS animation that a virtual clock does not advance.
   function prepare() {
     if (lacksRunner()) return Promise.reject(new Error("missing: " + missing()));
     if (window.top !== window) {
@@ -68,7 +68,7 @@
         displayList = new DinoDisplayList(r.canvasCtx);
         r.setPlayStatus(true);
         r.activated = true;
-        r.containerEl.style.width = `${r.canvas.width}px`; // what the intro's animation ends with
+        r.containerEl.style.width = `${r.canvas.width}px`; // as at the end of the intro's animation
         r.startGame();
         r.gameOver();
         time.waiting = [];
@@ -83,10 +83,10 @@
     soon: (callback) => setTimeout(callback, 5),
   };
 
-  const ownRandom = (seed) => DinoVirtualTime.generator(seed ^ 0x5bd1e995); // apart from the game's stream
+  // Random numbers of the bridge, independent of the game's own.
+  const ownRandom = (seed) => DinoVirtualTime.generator(seed ^ 0x5bd1e995);
 
-  // settings: start_speed, constant_speed, birds, clear_time_ms, max_gap, night_every, dino_x, frame_jitter_ms,
-  // long_frame_share, action_delay (probabilities of 0, 1, 2... frames), rewindable. See dino_rl/settings.py.
+  // Starts a new game. settings: the fields of GameSettings in dino_rl/browser/game_settings.py.
   function reset(seed, settings) {
     const r = runner();
     pristine.restore();
@@ -98,7 +98,7 @@
       frames: 0,
       held: null,
       queue: [], // {frame, action}, by frame
-      moments: [], // of a rewindable game, to go back to
+      moments: [], // of a rewindable game: what `rewind` can return to
     };
     const config = r.config;
     config.clearTime = settings.clear_time_ms;
@@ -115,13 +115,13 @@
     if (settings.start_speed) r.setSpeed(settings.start_speed);
   }
 
-  // --- Back to a moment before the crash -----------------------------------------------------------------
+  // --- Rewinding ----------------------------------------------------------------------------------------
 
-  const MOMENT_FRAMES = 16; // from one moment that is kept to the next
+  const MOMENT_FRAMES = 16; // from one saved moment to the next
   const MOMENTS = 8;
-  const BACK_FRAMES = 32; // at the least: from here on there is something left to decide
+  const MIN_REWIND_FRAMES = 32; // closer to the crash there is nothing left to decide
 
-  function keepMoment() {
+  function saveMoment() {
     const { frames, held, queue, moments } = game;
     moments.push({
       frames, held,
@@ -133,17 +133,17 @@
     if (moments.length > MOMENTS) moments.shift();
   }
 
-  // Winds the game back to one of its moments; what comes into view from there on follows from `seed`. A game
-  // too short for that starts anew.
+  // Rewinds the game to one of its saved moments; the obstacles that appear from there on depend on `seed`.
+  // A game too short for that is reset.
   function rewind(seed) {
-    const past = game.moments.filter(({ frames }) => frames <= game.frames - BACK_FRAMES);
+    const past = game.moments.filter(({ frames }) => frames <= game.frames - MIN_REWIND_FRAMES);
     if (!past.length) return reset(seed, game.settings);
     const random = ownRandom(seed);
     const { frames, held, queue, clock, state, draws } = past[Math.floor(random() * past.length)];
     state.restore();
     time.rewind(seed, clock);
     displayList.draws = [...draws];
-    document.documentElement.classList.toggle("inverted", runner().inverted); // for whoever watches
+    document.documentElement.classList.toggle("inverted", runner().inverted); // as drawn in a window
     const moments = past.filter((moment) => moment.frames < frames);
     game = { ...game, seed, random, frames, held, queue: [...queue], moments };
   }
@@ -154,9 +154,8 @@
     document.dispatchEvent(new KeyboardEvent(type, { ...key, repeat, bubbles: true, cancelable: true }));
   }
 
-  // Holds the key of `action` and no other. A key held down repeats, as a keyboard's does: that is how a
-  // held jump key jumps again on landing. A held duck key needs no repeat (and one in the air would
-  // restart the drop).
+  // Holds the key of `action` down and no other. A held key repeats as on a keyboard, so a held jump key jumps
+  // again on landing. A held duck key needs no repeat (in the air, a repeat would restart the drop).
   function hold(action) {
     const key = HELD_KEY[action];
     if (game.held && game.held !== key) send("keyup", game.held);
@@ -182,7 +181,7 @@
     const { settings } = game;
     if (r.crashed || r.paused) return;
     const since = game.frames - (game.moments.at(-1)?.frames ?? -Infinity);
-    if (settings.rewindable && since >= MOMENT_FRAMES) keepMoment();
+    if (settings.rewindable && since >= MOMENT_FRAMES) saveMoment();
     game.queue.push({ frame: game.frames + drawDelay(), action });
     for (let i = 0; i < frames && !r.crashed; i++) {
       while (game.queue.length && game.queue[0].frame <= game.frames) hold(game.queue.shift().action);
@@ -194,14 +193,14 @@
     }
   }
 
-  // --- What leaves the page -----------------------------------------------------------------------------
+  // --- Observations -------------------------------------------------------------------------------------
 
-  let reader = null;
-  function picture(out, offset) {
+  let converter = null;
+  function agentFrame(out, offset) {
     const { canvas } = runner();
-    reader ??= new DinoPicture(canvas.width, canvas.height);
-    if (displayList) reader.fromDraws(displayList.draws, out, offset);
-    else reader.fromCanvas(canvas, out, offset);
+    converter ??= new DinoAgentFrame(canvas.width, canvas.height);
+    if (displayList) converter.fromDraws(displayList.draws, out, offset);
+    else converter.fromCanvas(canvas, out, offset);
   }
 
   // The canvas, painted.
@@ -214,7 +213,8 @@
     const r = runner();
     const obstacle = r.horizon.obstacles[0];
     const values = [
-      r.distanceRan, r.currentSpeed, r.crashed, r.playing, r.paused, game?.frames ?? watch?.frames ?? 0, game?.seed ?? -1,
+      r.distanceRan, r.currentSpeed, r.crashed, r.playing, r.paused,
+      game?.frames ?? watch?.gameFrames ?? 0, game?.seed ?? -1,
       r.tRex.xPos, r.tRex.yPos, r.tRex.jumping, r.tRex.ducking, r.inverted,
       obstacle ? OBSTACLES.indexOf(obstacle.typeConfig.type) : -1, obstacle?.size ?? 0,
       obstacle?.xPos ?? 0, obstacle?.yPos ?? 0, obstacle?.width ?? 0,
@@ -222,24 +222,24 @@
     for (let i = 0; i < values.length; i++) out[offset + i] = Number(values[i]);
   }
 
-  // State (float64) and picture (uint8) of this game in one buffer.
-  const BYTES = STATE_FIELDS.length * 8 + DinoPicture.BYTES;
-  let seen = null; // the last picture that left the page
+  // State (float64) and agent frame (uint8) of this game in one buffer.
+  const BYTES = STATE_FIELDS.length * 8 + DinoAgentFrame.BYTES;
+  let lastFrame = null; // the agent frame of the last observation
   function observation() {
     const buffer = new ArrayBuffer(BYTES);
     state(new Float64Array(buffer, 0, STATE_FIELDS.length), 0);
-    picture(new Uint8Array(buffer), STATE_FIELDS.length * 8);
-    seen = new Uint8Array(buffer, STATE_FIELDS.length * 8);
+    agentFrame(new Uint8Array(buffer), STATE_FIELDS.length * 8);
+    lastFrame = new Uint8Array(buffer, STATE_FIELDS.length * 8);
     return buffer;
   }
 
-  // Shows a person what the agent saw last, and what it made of it: {values, action, title} or null.
+  // Paints the canvas, and shows the last agent frame with the decision made on it: {values, action, title} or null.
   let spectator = null;
-  function spectate(thoughts) {
+  function show(annotation) {
     displayList?.paint();
-    if (!thoughts || !seen) return;
+    if (!annotation || !lastFrame) return;
     spectator ??= new DinoSpectator();
-    spectator.show({ picture: seen, ...thoughts });
+    spectator.show({ frame: lastFrame, ...annotation });
   }
 
   function base64(buffer) {
@@ -247,7 +247,7 @@
   }
 
   const lacksRunner = () => typeof Runner === "undefined" || !Runner.getInstance;
-  // Whether the page has made its game, or never will: `missing` can tell what it lacks.
+  // Whether the page has created its game, or never will (then `missing` reports why).
   const settled = () => lacksRunner() || !!runner().tRex;
 
   function missing() {
@@ -269,23 +269,24 @@
     watch ??= new DinoLiveWatch(() => base64(observation()), () => runner().crashed);
   }
 
-  function observe(interval, thoughts = null) {
-    if (thoughts) spectate(thoughts);
+  function observe(interval, annotation = null) {
+    if (annotation) show(annotation);
     return watch.observe(interval);
   }
 
-  function numbers() {
+  function stateNumbers() {
     const { width, height } = runner().canvas;
     return { ...DinoSnapshot.numbers(runner()), "canvas.width": width, "canvas.height": height };
   }
 
   window.DinoBridge = {
     STATE_FIELDS, OBSTACLES, BYTES,
-    prepare, settled, reset, rewind, step, hold, missing, numbers,
-    state, picture, canvas, spectate, watchLive, observe, runner,
+    prepare, settled, reset, rewind, step, hold, missing, stateNumbers,
+    state, agentFrame, canvas, show, watchLive, observe, runner,
     draws: () => displayList.draws,
     observation: () => base64(observation()),
     png: () => canvas().toDataURL("image/png"),
+    beginLiveGame: () => watch.beginGame(),
     takeDelays: () => watch.takeDelays(),
     pause: () => runner().stop(),
     resume: () => runner().play(),

@@ -1,8 +1,8 @@
-// A canvas that is painted only when somebody looks: `DinoDisplayList` takes the game's draws down as a list.
+// A canvas that is painted only on demand: `DinoDisplayList` records the game's draws as a list.
 //
-// Under the lock-step clock most frames are never seen. The list of the last frame is enough to make the
-// agent's picture (picture.js, some 20 us instead of the 400 us of a canvas read-back) and to paint the
-// canvas when a person or a test wants it.
+// Under the lock-step clock most frames are never shown. The list of the last frame is enough to compute the
+// agent's frame (agent_frame.js; about 20 us instead of the 400 us of reading a canvas back) and to paint the
+// canvas when a person or a test asks for it.
 "use strict";
 
 window.DinoDisplayList = class DinoDisplayList {
@@ -11,7 +11,7 @@ window.DinoDisplayList = class DinoDisplayList {
   #pen = { x: 0, y: 0, alpha: 1 };
   #sheets = new Map();
 
-  // Takes over the drawing methods of `context`, the 2d context of the game's canvas.
+  // Replaces the drawing methods of `context`, the 2d context of the game's canvas.
   constructor(context) {
     this.#context = context;
     this.draws = [];
@@ -19,7 +19,7 @@ window.DinoDisplayList = class DinoDisplayList {
     Object.defineProperty(context, "globalAlpha", {
       get: () => pen().alpha,
       set: (alpha) => {
-        // As a real canvas: a value outside 0..1 changes nothing. (The moon's fade oversteps 1.)
+        // As on a real canvas, a value outside 0..1 is ignored. (The moon's fade exceeds 1.)
         if (alpha >= 0 && alpha <= 1) pen().alpha = alpha;
       },
     });
@@ -44,7 +44,7 @@ window.DinoDisplayList = class DinoDisplayList {
     };
   }
 
-  // Darkness (255 - grey) and cover (alpha) of each pixel of a sprite sheet. All games share one copy.
+  // Darkness (255 - gray) and cover (alpha) of each pixel of a sprite sheet. All games share one copy.
   #sheet(image) {
     let sheet = this.#sheets.get(image);
     if (!sheet) {
@@ -62,7 +62,7 @@ window.DinoDisplayList = class DinoDisplayList {
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
     const { data } = context.getImageData(0, 0, width, height);
-    // skip: how many pixels without cover follow from here on, up to the end of the sheet.
+    // skip: number of consecutive pixels without cover from here on, up to the end of the sheet.
     const sheet = {
       width,
       dark: new Uint8Array(width * height),
@@ -70,7 +70,7 @@ window.DinoDisplayList = class DinoDisplayList {
       skip: new Uint16Array(width * height + 1),
     };
     for (let i = width * height - 1; i >= 0; i--) {
-      sheet.dark[i] = DinoPicture.darkness(data, 4 * i);
+      sheet.dark[i] = DinoAgentFrame.darkness(data, 4 * i);
       sheet.cover[i] = data[4 * i + 3];
       sheet.skip[i] = sheet.cover[i] ? 0 : Math.min(65535, sheet.skip[i + 1] + 1);
     }

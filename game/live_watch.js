@@ -1,18 +1,20 @@
-// The live clock: watches the page's own frames, and how long a key takes to answer a picture. `DinoLiveWatch`.
+// The live clock: counts the page's own frames and measures the delay from an observation to its key event.
+// `DinoLiveWatch`.
 "use strict";
 
 window.DinoLiveWatch = class DinoLiveWatch {
-  static KEPT = 16384; // measurements kept, at the most
+  static KEPT = 16384; // maximum number of measurements
 
-  #seen = 0; // the frame of the last observation
-  #shown = 0; // ... and its time
-  #deciding = false; // whether that observation asks for a key: a game that is over does not
+  #gameStart = 0; // the frame in which the current game began
+  #observed = 0; // the frame of the last observation
+  #observedAt = 0; // ... and its time
+  #deciding = false; // whether that observation needs a key; a game that is over does not
   #waiting = null;
   #delays = [];
   #latencies = [];
   #frameTimes = [];
 
-  // observation: makes what an observer gets; isOver: whether the game has ended.
+  // observation: returns the data of an observation; isOver: whether the game has ended.
   constructor(observation, isOver) {
     this.observation = observation;
     this.isOver = isOver;
@@ -21,16 +23,16 @@ window.DinoLiveWatch = class DinoLiveWatch {
       this.frames++;
       DinoLiveWatch.#keep(this.#frameTimes, time);
       this.#answer();
-      // Callbacks run in the order of their requests: ours, made after the frame, runs after the game's. The
-      // other way round, each picture would be that of the frame before.
+      // Callbacks run in the order in which they were requested: ours, requested after the frame, runs after the
+      // game's. In the opposite order each observation would be one frame old.
       setTimeout(() => requestAnimationFrame(tick), 0);
     };
     requestAnimationFrame(tick);
     for (const type of ["keydown", "keyup"]) {
       document.addEventListener(type, (event) => {
         if (!event.isTrusted || !this.#deciding || event.code === "Enter") return;
-        DinoLiveWatch.#keep(this.#delays, this.frames - this.#seen);
-        DinoLiveWatch.#keep(this.#latencies, performance.now() - this.#shown);
+        DinoLiveWatch.#keep(this.#delays, this.frames - this.#observed);
+        DinoLiveWatch.#keep(this.#latencies, performance.now() - this.#observedAt);
       }, true);
     }
   }
@@ -40,10 +42,19 @@ window.DinoLiveWatch = class DinoLiveWatch {
     list.push(value);
   }
 
-  // Resolves on the first frame that lies `interval` frames or more after the last observation.
+  beginGame() {
+    this.#gameStart = this.frames;
+  }
+
+  // Frames of the current game.
+  get gameFrames() {
+    return this.frames - this.#gameStart;
+  }
+
+  // Resolves on the first frame that is `interval` or more frames after the last observation.
   observe(interval) {
     return new Promise((resolve) => {
-      this.#waiting = { frame: this.#seen + interval, resolve };
+      this.#waiting = { frame: this.#observed + interval, resolve };
       if (this.frames > this.#waiting.frame) this.#answer();
     });
   }
@@ -52,14 +63,14 @@ window.DinoLiveWatch = class DinoLiveWatch {
     if (!this.#waiting || (this.frames < this.#waiting.frame && !this.isOver())) return;
     const { frame, resolve } = this.#waiting;
     this.#waiting = null;
-    this.#seen = this.frames;
-    this.#shown = performance.now();
+    this.#observed = this.frames;
+    this.#observedAt = performance.now();
     this.#deciding = !this.isOver();
     resolve({ data: this.observation(), late: Math.max(0, this.frames - frame) });
   }
 
-  // Delays between picture and key since the last call, in frames and in milliseconds of the page's time, and
-  // the times of the frames. Keys that start the next game answer no picture.
+  // Delays from observation to key event since the last call, in frames and in milliseconds of the page's time,
+  // and the times of the frames. Keys that start the next game are not counted.
   takeDelays() {
     return {
       frames: this.#delays.splice(0),

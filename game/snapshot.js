@@ -1,10 +1,10 @@
-// The whole state of a game, found by walking its objects: `DinoSnapshot`.
+// A copy of the whole state of a game, made by visiting all its objects: `DinoSnapshot`.
 "use strict";
 
 window.DinoSnapshot = class DinoSnapshot {
   #copies = new Map();
 
-  // The objects reachable from `root`, each with a copy of its fields. What belongs to the browser stays out.
+  // Copies the fields of every object that is reachable from `root`, except objects of the browser.
   constructor(root) {
     const visit = (object) => {
       if (!DinoSnapshot.#isState(object) || this.#copies.has(object)) return;
@@ -19,8 +19,8 @@ window.DinoSnapshot = class DinoSnapshot {
       && !(value instanceof EventTarget) && !(value instanceof CanvasRenderingContext2D);
   }
 
-  // Puts every field back, so that nothing of one game (clouds, moon phase, high score, obstacle history)
-  // reaches the next.
+  // Restores every field, so that nothing of one game (clouds, moon phase, high score, obstacle history)
+  // remains in the next.
   restore() {
     for (const [object, copy] of this.#copies) {
       if (Array.isArray(object)) object.length = 0;
@@ -29,7 +29,7 @@ window.DinoSnapshot = class DinoSnapshot {
     }
   }
 
-  // Every number and truth value below `root` by its path: what tests compare between clocks and seeds.
+  // Every number and Boolean below `root`, by its path. Tests compare them between clocks and seeds.
   static numbers(root) {
     const found = {};
     const seen = new Set();

@@ -1,6 +1,6 @@
-// What a person watches beside the game: what the network sees, what it thinks of each action, what it does.
+// A panel for a person who watches: what the network sees, its value for each action, and the chosen action.
 //
-// A panel of its own in the page; the game's canvas, from which the agent's picture is made, stays untouched.
+// The panel is an element of its own. The game's canvas, from which the agent's frame is computed, is not changed.
 "use strict";
 
 window.DinoSpectator = class DinoSpectator {
@@ -8,7 +8,7 @@ window.DinoSpectator = class DinoSpectator {
   static SCALE = 3;
 
   constructor() {
-    const size = DinoPicture.SIZE;
+    const size = DinoAgentFrame.SIZE;
     this.panel = document.createElement("div");
     this.panel.style.cssText = "position:fixed;right:12px;bottom:12px;z-index:1000;padding:10px 12px;"
       + "background:#fffffff0;border:1px solid #ccc;border-radius:8px;color:#333;text-align:left;"
@@ -34,11 +34,11 @@ window.DinoSpectator = class DinoSpectator {
     });
   }
 
-  // picture: Uint8Array of 80 x 80; values: one for each action, or null; action: index; title: one line.
-  show({ picture, values, action, title }) {
+  // frame: Uint8Array of 80 x 80; values: one for each action, or null; action: index; title: one line.
+  show({ frame, values, action, title }) {
     const { data } = this.image;
-    for (let i = 0; i < picture.length; i++) {
-      data[4 * i] = data[4 * i + 1] = data[4 * i + 2] = picture[i];
+    for (let i = 0; i < frame.length; i++) {
+      data[4 * i] = data[4 * i + 1] = data[4 * i + 2] = frame[i];
       data[4 * i + 3] = 255;
     }
     this.context.putImageData(this.image, 0, 0);

@@ -1,4 +1,4 @@
-// The lock-step clock: a page's time and randomness in our hands. `DinoVirtualTime`.
+// The lock-step clock: controls a page's time and random numbers. `DinoVirtualTime`.
 //
 // Loaded before the page's own script. Nothing is replaced until `takeOver` is called.
 "use strict";
@@ -10,7 +10,7 @@ window.DinoVirtualTime = class DinoVirtualTime {
     this.rewind(0);
   }
 
-  // Time as at the start of a game, or at a `moment`; randomness from this seed on.
+  // Sets the time to the start of a game, or to a `moment`, and seeds the random numbers.
   rewind(seed, { now, waiting, nextHandle } = { now: 1000, waiting: [], nextHandle: 1 }) {
     this.now = now;
     this.waiting = [...waiting]; // callbacks for the next frame
@@ -18,7 +18,7 @@ window.DinoVirtualTime = class DinoVirtualTime {
     this.random = DinoVirtualTime.generator(seed);
   }
 
-  // Where the clock stands, for `rewind`.
+  // The current state of the clock, for `rewind`.
   moment() {
     return { now: this.now, waiting: [...this.waiting], nextHandle: this.nextHandle };
   }
@@ -43,7 +43,8 @@ window.DinoVirtualTime = class DinoVirtualTime {
     window.cancelAnimationFrame = (handle) => {
       time.waiting = time.waiting.filter((entry) => entry.handle !== handle);
     };
-    // The game pauses itself on these, and resizes its canvas; registered first, we can keep them from it.
+    // On these events the game pauses itself or resizes its canvas. Our listeners are registered first, so they
+    // can stop the events.
     for (const type of ["blur", "focus", "visibilitychange", "resize"]) {
       window.addEventListener(type, (event) => event.stopImmediatePropagation(), true);
     }

@@ -149,25 +149,31 @@ def unseen_window(monkeypatch):
 
 
 def write_model(
-    path: Path, shape=(80, 80, 4), num_actions=3, network="compact", dtype=np.uint8, **env
+    path: Path, shape=(80, 80, 4), num_actions=3, torso="compact", dtype=np.uint8, env=None
 ) -> Path:
     """An untrained model with its card."""
-    from dino_rl.agents.dqn import q_network
     from dino_rl.backend import keras
-    from dino_rl.envs.catalog import Interface
-    from dino_rl.envs.dino import ACTIONS
-    from dino_rl.results.model import model_card, save_model
-    from dino_rl.settings import RunSettings
+    from dino_rl.envs.registry import make_task
+    from dino_rl.experiment import model_card
+    from dino_rl.player import build_network
+    from dino_rl.presets import preset
+    from dino_rl.runs.model_file import save_model
 
-    settings = RunSettings()
-    settings = replace(
-        settings,
-        env=replace(settings.env, num_actions=num_actions, **env),
-        dqn=replace(settings.dqn, network=network),
+    config = preset("dino")
+    config = replace(
+        config,
+        env=env or replace(config.env, num_actions=num_actions),
+        dqn=replace(config.dqn, network=replace(config.dqn.network, torso=torso)),
     )
     keras.utils.set_random_seed(0)
-    network = q_network(settings.dqn, shape, num_actions)
-    save_model(path, network, model_card(settings, Interface(shape, np.dtype(dtype), ACTIONS[:num_actions])))
+    network = build_network(config, shape, num_actions)
+    card = model_card(config, make_task(config.env))
+    facts = {
+        "observation_shape": shape,
+        "observation_dtype": np.dtype(dtype).name,
+        "num_actions": num_actions,
+    }
+    save_model(path, network, card | facts)
     return path
 
 
@@ -177,12 +183,12 @@ def model_file(tmp_path_factory) -> Path:
     return write_model(tmp_path_factory.mktemp("model") / "untrained.h5")
 
 
-# --- Films ---------------------------------------------------------------------------------------------
+# --- Videos --------------------------------------------------------------------------------------------
 
 
-def film_facts(path: Path) -> tuple[int, tuple[int, int], float]:
-    """Frames, (width, height) and frames a second of a film, which must be one that opens everywhere:
-    H.264 in yuv420p, of even sizes, its index (moov) before its pictures (mdat)."""
+def video_facts(path: Path) -> tuple[int, tuple[int, int], float]:
+    """Frames, (width, height) and frames per second of a video, which must be one that opens everywhere:
+    H.264 in yuv420p, of even sizes, its index (moov) before its frames (mdat)."""
     import imageio_ffmpeg
 
     described = subprocess.run(
@@ -218,7 +224,7 @@ def mp4_boxes(data: bytes) -> list[str]:
 @pytest.fixture
 def cli(capfd):
     """`cli("train", "--steps", 5)` -> (exit code, stdout, stderr), in this process."""
-    from dino_rl.cli import main
+    from dino_rl.cli.main import main
 
     def run(*arguments) -> tuple[int, str, str]:
         capfd.readouterr()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dino_rl.backend import share_cores, tf
-from dino_rl.benchmark import Figure, Scaling, measure
+from dino_rl.backend import tf, use_one_thread
+from dino_rl.benchmark.speed import Figure, Scaling, measure
 
 pytestmark = pytest.mark.browser
 
@@ -14,12 +14,12 @@ def test_every_figure_is_measured(no_new_browsers):
     figures = {figure.name: figure.value for figure in results if isinstance(figure, Figure)}
     assert min(figures.values()) >= 0
     assert figures["lock-step over the tutorial's calls"] > 1
-    assert "live: picture to key, median of 40" in figures  # a key for every decision, and none besides
-    assert figures["live: frames a second of the page"] > 30
+    assert "live: frame to key, median of 40" in figures  # a key for every decision, and none besides
+    assert figures["live: frames per second of the page"] > 30
 
 
-def test_sharing_cores_later_changes_nothing():
+def test_using_one_thread_later_changes_nothing():
     tf.zeros(1).numpy()
     threads = tf.config.threading.get_intra_op_parallelism_threads()
-    share_cores()
+    use_one_thread()
     assert tf.config.threading.get_intra_op_parallelism_threads() == threads

@@ -15,10 +15,9 @@ import pytest
 from conftest import ROOT, browser_processes, command, files_below, finish, wait_for, write_model
 
 from dino_rl.browser import chrome
-from dino_rl.cli import build_parser
+from dino_rl.cli.main import COMMANDS, build_parser
+from dino_rl.envs.gym.make import GymConfig
 from dino_rl.errors import EXIT_INTERRUPTED, EXIT_USER
-
-COMMANDS = ("train", "play", "record", "evaluate", "replay", "benchmark", "plot", "runs")
 
 
 def refused(result: tuple[int, str, str], *words: str):
@@ -46,7 +45,7 @@ def test_help_explains_every_option(name, capsys):
 def test_help_imports_nothing_heavy():
     """`--help` answers at once: neither TensorFlow nor the browser is loaded for it."""
     code = (
-        "import sys; from dino_rl.cli import main\n"
+        "import sys; from dino_rl.cli.main import main\n"
         "try: main(['train', '--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'tensorflow', 'keras', 'selenium', 'gymnasium', 'cv2'} & set(sys.modules)))"
@@ -89,6 +88,12 @@ WRONG_WORDS = {
     ),
     "seeds of training": (("evaluate", "--model", "x.h5", "--seed", 2**31), "--seed"),
     "replay of nothing": (("replay", "missing.json"), "missing.json"),
+    "unknown field": (("train", "--set", "dqn.learning_rat=1e-3"), "dqn.learning_rate"),
+    "field without a value": (("train", "--set", "dqn.double"), "KEY=VALUE"),
+    "field out of bounds": (("train", "--set", "dqn.discount=2"), "dqn.discount"),
+    "missing configuration file": (("train", "--config", "missing.yaml"), "missing.yaml"),
+    "unknown preset to print": (("presets", "dinosaur"), "dino"),
+    "activation unknown": (("train", "--activation", "swoosh"), "swoosh"),
 }
 
 
@@ -177,7 +182,7 @@ DAMAGE = {
     "card no JSON": (with_card("{"), "not a model card"),
     "card of something else": (with_card('{"a": 1}'), "not a model card"),
     "card a list": (with_card("[]"), "not a model card"),
-    "card of a newer version": (with_changed_card(["settings", "dqn", "colour"], 1), "not a model card"),
+    "card of a newer version": (with_changed_card(["settings", "dqn", "colour"], 1), "colour"),
     "card of no actions": (with_changed_card(["num_actions"], 0), "card"),
     "card with a word for a number": (with_changed_card(["num_actions"], "three"), "card"),
     "card of no shape": (with_changed_card(["observation_shape"], []), "card"),
@@ -188,12 +193,12 @@ DAMAGE = {
     ),
 }
 STRANGE_SETTINGS = {  # cards that are whole, and ask for what is not there
-    "network": ("dqn", "resnet"),
-    "reward": ("env", "gold"),
-    "id": ("env", "Nope-v0"),
-    "decision_interval_frames": ("env", -4),
-    "stack_size": ("env", 0),
-    "num_actions": ("env", 7),
+    "torso": (("dqn", "network"), "resnet"),
+    "reward": (("env",), "gold"),
+    "id": (("env",), "Nope-v0"),
+    "decision_interval_frames": (("env",), -4),
+    "stack_size": (("env",), 0),
+    "num_actions": (("env",), 7),
 }
 
 
@@ -216,21 +221,20 @@ def test_a_card_that_asks_for_what_is_not_there(setting, name, cli, model_file, 
     path = tmp_path / "model.h5"
     shutil.copy(model_file, path)
     shutil.copy(model_file.with_suffix(".json"), path.with_suffix(".json"))
-    part, value = STRANGE_SETTINGS[setting]
-    with_changed_card(["settings", part, setting], value)(path)
-    word = value if isinstance(value, str) else setting
-    refused(cli(name, "--model", path, "--games", 1), word)
+    place, value = STRANGE_SETTINGS[setting]
+    with_changed_card(["settings", *place, setting], value)(path)
+    refused(cli(name, "--model", path, "--games", 1), "card", value if setting == "id" else setting)
 
 
 def test_a_model_of_other_weights_than_its_card(cli, model_file, tmp_path):
-    path = write_model(tmp_path / "other.h5", network="nature")
+    path = write_model(tmp_path / "other.h5", torso="nature")
     shutil.copy(model_file.with_suffix(".json"), path.with_suffix(".json"))
     refused(cli("evaluate", "--model", path, "--games", 1), "other.h5")
 
 
 @pytest.mark.browser
 def test_a_model_for_other_observations(cli, tmp_path):
-    """Its card says four pictures; its network takes two."""
+    """Its card says four frames; its network takes two."""
     path = write_model(tmp_path / "two.h5", shape=(80, 80, 2))
     refused(cli("evaluate", "--model", path, "--games", 1), "two.h5", "(80, 80, 2)", "(80, 80, 4)")
 
@@ -243,7 +247,7 @@ def test_a_model_for_another_environment(cli, model_file):
 def cartpole_model(tmp_path_factory) -> Path:
     """An untrained model that balances a pole."""
     path = tmp_path_factory.mktemp("model") / "pole.h5"
-    return write_model(path, (4,), 2, "dense", np.float32, id="CartPole-v1", stack_stride=1)
+    return write_model(path, (4,), 2, "dense", np.float32, GymConfig("CartPole-v1"))
 
 
 DINO_ONLY = {
@@ -342,10 +346,10 @@ def test_a_result_that_cannot_be_written(option, cli, model_file, tmp_path):
     refused(cli("evaluate", "--model", model_file, option, tmp_path / "file" / "x"), "file")
 
 
-@pytest.mark.parametrize("name", ["film.avi", "file/film.mp4"])
-def test_a_film_that_cannot_be_written(name, cli, model_file, tmp_path):
+@pytest.mark.parametrize("name", ["video.avi", "file/video.mp4"])
+def test_a_video_that_cannot_be_written(name, cli, model_file, tmp_path):
     (tmp_path / "file").write_text("not a directory")
-    refused(cli("play", "--model", model_file, "--record", tmp_path / name), "film")
+    refused(cli("play", "--model", model_file, "--record", tmp_path / name), "video")
 
 
 def test_a_kept_game_that_is_none(cli, tmp_path):
@@ -358,7 +362,7 @@ def test_a_kept_game_that_is_none(cli, tmp_path):
 OUTPUTS = {  # what each command writes: nothing may come of it, and nothing be lost, when its input is wrong
     "evaluate --json": ("evaluate", "--json", "out/e.json"),
     "evaluate --save-replays": ("evaluate", "--save-replays", "out/games"),
-    "play --record": ("play", "--record", "out/film.mp4"),
+    "play --record": ("play", "--record", "out/video.mp4"),
 }
 
 
@@ -414,7 +418,7 @@ def test_a_driver_of_another_version(cli, model_file, tmp_path, monkeypatch, no_
     driver.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "ChromeDriver 99.0.1" && exit 0\nexit 1\n')
     driver.chmod(driver.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("SE_CHROMEDRIVER", str(driver))
-    refused(cli(*EVALUATE, model_file), "99.0.1", "do not fit")
+    refused(cli(*EVALUATE, model_file), "99.0.1", "do not match")
 
 
 @pytest.mark.browser

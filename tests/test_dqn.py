@@ -1,50 +1,61 @@
-"""The DQN update and its actions, against plain numpy."""
+"""The DQN update against plain numpy, and the agent around it."""
 
-from dataclasses import fields, replace
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
-from dino_rl.agents.dqn import DQN, make_explorer
-from dino_rl.agents.learner import Explorer
-from dino_rl.agents.replay import Batch
+from dino_rl.agents.agent import Transition
+from dino_rl.agents.dqn import DQN, DQNConfig
+from dino_rl.agents.dqn_agent import DQNAgent
+from dino_rl.agents.exploration import ExplorationConfig
+from dino_rl.agents.networks import NetworkConfig
+from dino_rl.agents.replay import Batch, ReplayConfig
 from dino_rl.backend import keras, tf
-from dino_rl.settings import DQNSettings, EnvSettings, RunSettings
+from dino_rl.spec import ObservationSpec
 
-VECTOR, ACTIONS, BATCH = (4,), 3, 16
-SETTINGS = DQNSettings(network="dense", gradient_clip_norm=0.5, target_update_rate=0.1)
+VECTOR, ACTIONS, BATCH = ObservationSpec((4,), np.dtype(np.float32)), 3, 16
+CONFIG = DQNConfig(
+    NetworkConfig("dense", dueling=True),
+    double=True,
+    gradient_clip_norm=0.5,
+    target_update_rate=0.1,
+    target_update_period=1,
+    acting_network="average",
+)
 
 
-def make_agent(seed: int = 0, **changes) -> DQN:
-    """An agent whose two networks differ."""
+def make_dqn(seed: int = 0, **changes) -> DQN:
+    """Its Q-network and its target network differ."""
     keras.utils.set_random_seed(seed)
-    agent = DQN(replace(SETTINGS, **changes), VECTOR, ACTIONS)
+    dqn = DQN(replace(CONFIG, **changes), VECTOR, ACTIONS)
     rng = np.random.default_rng(seed + 1)
-    agent.target_network.set_weights(
-        [rng.normal(0, 0.4, w.shape) for w in agent.target_network.get_weights()]
-    )
-    return agent
+    dqn.target_network.set_weights([rng.normal(0, 0.4, w.shape) for w in dqn.target_network.get_weights()])
+    return dqn
 
 
 def make_batch(seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
     return Batch(
-        observation=rng.normal(size=(BATCH, *VECTOR)).astype(np.float32),
+        observation=rng.normal(size=(BATCH, *VECTOR.shape)).astype(np.float32),
         action=rng.integers(0, ACTIONS, BATCH).astype(np.int32),
         reward=rng.normal(size=BATCH).astype(np.float32) * 2,
         discount=(0.9 * (rng.random(BATCH) < 0.7)).astype(np.float32),
-        next_observation=rng.normal(size=(BATCH, *VECTOR)).astype(np.float32),
+        next_observation=rng.normal(size=(BATCH, *VECTOR.shape)).astype(np.float32),
         weight=rng.random(BATCH).astype(np.float32),
-        index=np.arange(BATCH),
+        indices=np.arange(BATCH),
     )
 
 
-def td_errors(agent: DQN, batch: Batch) -> np.ndarray:
-    """The textbook's, from the networks' values alone."""
-    q = agent.q_network(batch.observation).numpy()[np.arange(BATCH), batch.action]
-    next_target = agent.target_network(batch.next_observation).numpy()
-    if agent.settings.double:
-        choice = agent.q_network(batch.next_observation).numpy().argmax(axis=1)
+def td_errors(dqn: DQN, batch: Batch) -> np.ndarray:
+    """By the papers' formulas, from the networks' values alone."""
+    q = dqn.q_network(batch.observation).numpy()[np.arange(BATCH), batch.action]
+    next_target = dqn.target_network(batch.next_observation).numpy()
+    if dqn.config.double:
+        choice = dqn.q_network(batch.next_observation).numpy().argmax(axis=1)
         next_value = next_target[np.arange(BATCH), choice]
     else:
         next_value = next_target.max(axis=1)
@@ -55,12 +66,12 @@ def huber(error: np.ndarray) -> np.ndarray:
     return np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)
 
 
-def gradients(agent: DQN, batch: Batch, error: np.ndarray) -> list[np.ndarray]:
-    """Of the weighted mean Huber loss: its slope by q is minus the error, cut to [-1, 1]."""
+def gradients(dqn: DQN, batch: Batch, error: np.ndarray) -> list[np.ndarray]:
+    """Of the weighted mean Huber loss: its derivative by q is minus the error, clipped to [-1, 1]."""
     slope = tf.constant(-np.clip(error, -1, 1) * batch.weight / BATCH, tf.float32)
     with tf.GradientTape() as tape:
-        q = tf.gather(agent.q_network(batch.observation), batch.action, batch_dims=1)
-    return [g.numpy() for g in tape.gradient(q, agent.q_network.trainable_variables, output_gradients=slope)]
+        q = tf.gather(dqn.q_network(batch.observation), batch.action, batch_dims=1)
+    return [g.numpy() for g in tape.gradient(q, dqn.q_network.trainable_variables, output_gradients=slope)]
 
 
 class Adam:
@@ -82,153 +93,206 @@ class Adam:
 
 
 @pytest.mark.parametrize(("double", "dueling"), [(True, True), (False, False)])
-def test_updates_equal_the_textbooks(double, dueling):
-    agent = make_agent(double=double, dueling=dueling)
-    adam = Adam(SETTINGS.gradient_clip_norm)
+def test_updates_equal_the_papers_formulas(double, dueling):
+    dqn = make_dqn(double=double, network=NetworkConfig("dense", dueling=dueling))
+    adam = Adam(CONFIG.gradient_clip_norm)
     for step, rate in enumerate((1e-3, 1e-3, 5e-4)):
         batch = make_batch(step)
-        error = td_errors(agent, batch)
-        expected = adam.step(agent.q_network.get_weights(), gradients(agent, batch, error), rate)
-        target_before = agent.target_network.get_weights()
-        q = agent.q_network(batch.observation).numpy()[np.arange(BATCH), batch.action]
+        error = td_errors(dqn, batch)
+        expected = adam.step(dqn.q_network.get_weights(), gradients(dqn, batch, error), rate)
+        target_before = dqn.target_network.get_weights()
+        q = dqn.q_network(batch.observation).numpy()[np.arange(BATCH), batch.action]
 
-        loss, q_mean, reported = agent.update(batch, rate)
+        update = dqn.update(batch, rate)
 
-        np.testing.assert_allclose(reported, error, rtol=1e-4, atol=1e-5)
-        assert loss == pytest.approx((batch.weight * huber(error)).mean(), rel=1e-4)
-        assert q_mean == pytest.approx(q.mean(), rel=1e-4, abs=1e-5)
-        weights = agent.q_network.get_weights()
+        np.testing.assert_allclose(update.td_error, error, rtol=1e-4, atol=1e-5)
+        assert update.loss == pytest.approx((batch.weight * huber(error)).mean(), rel=1e-4)
+        assert update.q_mean == pytest.approx(q.mean(), rel=1e-4, abs=1e-5)
+        weights = dqn.q_network.get_weights()
         for ours, theirs in zip(weights, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
         moved = [old + 0.1 * (new - old) for old, new in zip(target_before, weights, strict=True)]
-        for ours, theirs in zip(agent.target_network.get_weights(), moved, strict=True):
+        for ours, theirs in zip(dqn.target_network.get_weights(), moved, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
-    assert agent.updates == 3
-
-
-def run_of(weights, num_envs):
-    """Settings whose random actions have these weights."""
-    return RunSettings(
-        env=EnvSettings(num_envs=num_envs), dqn=replace(SETTINGS, random_action_weights=weights)
-    )
+    assert dqn.updates == 3
 
 
 def test_double_and_plain_targets_differ_on_this_batch():
-    double, plain = (td_errors(make_agent(double=d), make_batch()) for d in (True, False))
-    assert np.abs(double - plain).max() > 0.01  # else the test above would show nothing
+    double, plain = (td_errors(make_dqn(double=d), make_batch()) for d in (True, False))
+    assert np.abs(double - plain).max() > 0.01  # otherwise the test above would show nothing
 
 
-def test_the_target_network_waits_for_its_period():
-    agent = make_agent(target_update_period=3, target_update_rate=1.0)
-    start = agent.target_network.get_weights()
+def test_the_target_network_moves_once_in_a_period():
+    dqn = make_dqn(target_update_period=3, target_update_rate=1.0)
+    start = dqn.target_network.get_weights()
     for _ in range(2):
-        agent.update(make_batch(), 1e-3)
-    for ours, theirs in zip(agent.target_network.get_weights(), start, strict=True):
+        dqn.update(make_batch(), 1e-3)
+    for ours, theirs in zip(dqn.target_network.get_weights(), start, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    agent.update(make_batch(), 1e-3)
-    for ours, theirs in zip(agent.target_network.get_weights(), agent.q_network.get_weights(), strict=True):
+    dqn.update(make_batch(), 1e-3)
+    for ours, theirs in zip(dqn.target_network.get_weights(), dqn.q_network.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_the_network_that_acts_is_a_mean_of_the_last_share_of_all_updates():
-    agent = make_agent(averaged_share=0.25)
-    mean = agent.q_network.get_weights()
+def test_the_average_network_is_a_mean_of_the_last_share_of_all_updates():
+    dqn = make_dqn(average_share=0.25)
+    mean = dqn.q_network.get_weights()
     for number in range(1, 13):
-        agent.update(make_batch(number), 1e-2)
+        dqn.update(make_batch(number), 1e-2)
         share = min(1.0, 1 / (0.25 * number))
-        learned = agent.q_network.get_weights()
+        learned = dqn.q_network.get_weights()
         mean = [old + share * (new - old) for old, new in zip(mean, learned, strict=True)]
-    for ours, theirs in zip(agent.acting_network.get_weights(), mean, strict=True):
+    for ours, theirs in zip(dqn.acting_network.get_weights(), mean, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     assert np.abs(mean[0] - learned[0]).max() > 0.01
-    assert agent.networks["average_network"] is agent.acting_network
+    assert dqn.networks["average_network"] is dqn.acting_network
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("average_network", {"averaged_share": 0.1}),
-        ("target_network", {"averaged_share": 0.0}),
-        ("q_network", {"averaged_share": 0.0, "act_with_target": False}),
-    ],
+    ("name", "acting_network"),
+    [("average_network", "average"), ("target_network", "target"), ("q_network", "online")],
 )
-def test_the_network_that_acts_is_the_one_that_was_asked_for(name, settings):
-    agent = make_agent(**settings)
+def test_the_configured_network_acts(name, acting_network):
+    dqn = make_dqn(acting_network=acting_network)
+    assert ("average_network" in dqn.networks) == (acting_network == "average")
     seen = make_batch().observation
-    acting = agent.networks[name]
-    values = agent.q_values(seen)
+    acting = dqn.networks[name]
+    values = dqn.q_values(seen)
     np.testing.assert_allclose(values, acting(seen).numpy(), rtol=1e-5, atol=1e-6)
-    assert agent.acting_network is acting
-    # Not a copy from when it was traced: what is learned later counts.
+    assert dqn.acting_network is acting
+    # Not a copy from when it was traced: later weights count.
     acting.set_weights([weight + 0.1 for weight in acting.get_weights()])
-    assert np.abs(agent.q_values(seen) - values).max() > 0.01
-    np.testing.assert_allclose(agent.q_values(seen), acting(seen).numpy(), rtol=1e-5, atol=1e-6)
-
-
-def test_each_lane_tosses_its_own_coin():
-    explorer = make_explorer(run_of((0.5, 0.3, 0.2), 6), ACTIONS, np.random.default_rng(0))
-    values = np.tile([0.0, 1.0, 0.0], (6, 1))
-    epsilon = np.array([1.0, 1.0, 0.5, 0.5, 0.0, 0.0])
-    actions = np.array([explorer.choose(values, epsilon) for _ in range(2000)])  # [T, lanes]
-    assert (actions[:, 4:] == 1).all()
-    for lane in (0, 1):
-        share = np.bincount(actions[:, lane], minlength=3) / len(actions)
-        np.testing.assert_allclose(share, (0.5, 0.3, 0.2), atol=0.03)
-    other = [(actions[:, lane] != 1) for lane in (2, 3)]
-    expected = 0.5 * (1 - 0.3)
-    np.testing.assert_allclose([o.mean() for o in other], expected, atol=0.03)
-    together = (other[0] & other[1]).mean()
-    # One coin for both would give at least twice as much.
-    assert together == pytest.approx(expected**2, abs=0.03)
-
-
-@pytest.mark.parametrize("exponent", [2.0, None])
-@pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
-def test_random_actions_last_and_are_as_many_as_asked_for(exponent, share):
-    explorer = Explorer(50, exponent, np.array([0.0, 0.5, 0.5]), np.random.default_rng(1))
-    values = np.tile([1.0, 0.0, 0.0], (50, 1))  # the greedy action is none of the random ones
-    epsilon = np.where(np.arange(50) < 40, share, 0.0)
-    actions = np.array([explorer.choose(values, epsilon) for _ in range(4000)])  # [T, N]
-    assert (actions[:, 40:] == 0).all()
-    random = actions[:, :40] > 0
-    assert random.mean() == pytest.approx(share, rel=0.1)
-    if share == 0.02:
-        starts = random[1:] & ~random[:-1]
-        length = random[1:].sum() / starts.sum()
-        assert length == pytest.approx(2.0 if exponent else 1.0, rel=0.1)
-        lengths = np.diff(np.flatnonzero(np.diff(random[:, 0].astype(int))))[::2]
-        assert lengths.max() >= 5 if exponent else lengths.max() <= 3
-
-
-def test_a_random_action_ends_where_all_begins_anew():
-    explorer = Explorer(4, 1.01, np.array([0.0, 1.0]), np.random.default_rng(1))
-    values = np.tile([1.0, 0.0], (4, 1))
-    while not (explorer.choose(values, np.ones(4)) == 1).all():
-        pass
-    explorer.stop()
-    assert (explorer.choose(values, np.zeros(4)) == 0).all()
-
-
-def test_two_action_agents_never_duck():
-    explorer = make_explorer(run_of((0.5, 0.25, 0.25), 64), 2, np.random.default_rng(0))
-    actions = np.concatenate([explorer.choose(np.zeros((64, 2)), np.ones(64)) for _ in range(200)])
-    np.testing.assert_allclose(np.bincount(actions) / len(actions), (2 / 3, 1 / 3), atol=0.03)
+    assert np.abs(dqn.q_values(seen) - values).max() > 0.01
+    np.testing.assert_allclose(dqn.q_values(seen), acting(seen).numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_many_updates_in_one_call_are_as_many_calls():
-    together, apart = make_agent(target_update_period=2), make_agent(target_update_period=2)
+    together, apart = make_dqn(target_update_period=2), make_dqn(target_update_period=2)
     batches = [make_batch(seed) for seed in range(4)]
-    losses, qs, errors = together.update(join(batches), 1e-3, count=4)
+    all_four = together.update(join(batches), 1e-3, count=4)
     for i, batch in enumerate(batches):
-        loss, q, error = apart.update(batch, 1e-3)
-        np.testing.assert_allclose((losses[i], qs[i]), (loss[0], q[0]), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(errors[i * BATCH : (i + 1) * BATCH], error, rtol=1e-3, atol=1e-4)
+        one = apart.update(batch, 1e-3)
+        np.testing.assert_allclose(all_four.loss[i], one.loss[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(all_four.q_mean[i], one.q_mean[0], rtol=1e-4, atol=1e-5)
+        part = slice(i * BATCH, (i + 1) * BATCH)
+        np.testing.assert_allclose(all_four.td_error[part], one.td_error, rtol=1e-3, atol=1e-4)
     for networks in ((together.q_network, apart.q_network), (together.target_network, apart.target_network)):
         for ours, theirs in zip(*(network.get_weights() for network in networks), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
     assert together.updates == apart.updates == 4
-    assert not np.allclose(losses[0], losses[1:])  # else one batch four times would do as well
+    # Otherwise four updates with the first batch would pass too.
+    assert not np.allclose(all_four.loss[0], all_four.loss[1:])
 
 
 def join(batches: list[Batch]) -> Batch:
-    return Batch(*(np.concatenate([getattr(b, f.name) for b in batches]) for f in fields(Batch)))
+    return Batch(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))
+
+
+def test_the_learning_rate_is_constant_and_then_falls():
+    config = DQNConfig(learning_rate=1e-3, learning_rate_end=1e-4, learning_rate_decay_from=0.6)
+    assert config.learning_rate_at(0) == config.learning_rate_at(0.6) == pytest.approx(1e-3)
+    assert config.learning_rate_at(0.8) == pytest.approx(5.5e-4)
+    assert config.learning_rate_at(1) == pytest.approx(1e-4)
+
+
+# --- The agent -------------------------------------------------------------------------------------------
+
+ENVS = 4
+
+
+def make_agent(seed: int = 0, **changes) -> DQNAgent:
+    """Three environments explore, one is greedy."""
+    keras.utils.set_random_seed(seed)
+    config = replace(
+        CONFIG,
+        replay=ReplayConfig(capacity=400, priority_exponent=0.5, importance_exponent=0.4),
+        exploration=ExplorationConfig(epsilon_start=1.0, epsilon_knee=1.0, epsilon_end=1.0),
+        batch_size=BATCH,
+        samples_per_insert=2.0,
+        learning_starts=40,
+        **changes,
+    )
+    rngs = [np.random.default_rng([seed, i]) for i in range(2)]
+    return DQNAgent(config, VECTOR, ACTIONS, ENVS, 1, *rngs)
+
+
+def drive(
+    agent: DQNAgent, steps: int, seed: int = 0, start: int = 0, reward: float = 1.0
+) -> list[np.ndarray]:
+    """Environments with random observations, whose episodes last 9 steps; returns the actions."""
+    rng = np.random.default_rng(seed)
+    actions = []
+    for time in range(steps):
+        observation = rng.normal(size=(ENVS, *VECTOR.shape)).astype(np.float32)
+        action, q_values = agent.act(observation, 0.5)
+        agent.learn(start + time * ENVS, 0.5)
+        first, ends, last = (np.full(ENVS, time % 10 == at) for at in (0, 8, 9))
+        no = np.zeros(ENVS, bool)
+        rewards = np.full(ENVS, reward)
+        greedy = action == q_values.argmax(axis=1)
+        agent.observe(Transition(observation, first, last, action, rewards, ends, no, no, greedy))
+        actions.append(action)
+    return actions
+
+
+def test_the_agent_learns_as_many_transitions_as_are_due():
+    agent = make_agent()
+    drive(agent, 11)  # learning starts at step 40; what is due before is dropped
+    assert agent.updates == 0
+    assert agent.counters() == {"updates": 0, "learn_debt": 16.0}
+    drive(agent, 20, start=44)
+    assert agent.updates == 10  # 16 + 19 x 8 transitions are due, in batches of 16
+    assert set(agent.metrics(0.5)) == set(agent.interval_columns)
+    assert np.isnan(agent.metrics(0.5)["loss"])  # no update since the last call
+    assert set(agent.episode_metrics(0)) == set(agent.episode_columns)
+
+
+def test_greedy_environments_do_not_explore_and_the_others_do():
+    agent = make_agent()
+    observation = np.random.default_rng(1).normal(size=(ENVS, *VECTOR.shape)).astype(np.float32)
+    best = agent.network(observation).numpy().argmax(axis=1)
+    chosen = [agent.act(observation, 0.5) for _ in range(200)]
+    actions = np.array([action for action, _ in chosen])
+    assert (actions[:, -1] == best[-1]).all()
+    assert ((actions[:, :-1] == best[:-1]).mean(axis=0) < 0.5).all()
+    np.testing.assert_allclose(chosen[0][1], agent.network(observation), rtol=1e-5, atol=1e-6)
+    assert [agent.episode_metrics(env)["epsilon"] for env in range(ENVS)] == [1, 1, 1, 0]
+
+
+def test_rewards_are_clipped():
+    for clip, expected in ((0.5, 0.5), (None, 7.0)):
+        agent = make_agent(reward_clip=clip)
+        drive(agent, 5, reward=7.0)
+        assert set(agent.replay.sample(32).reward) == {np.float32(expected)}
+
+
+def test_a_restored_agent_continues_exactly(tmp_path):
+    agent, other = make_agent(0), make_agent(1)
+    drive(agent, 31)
+    for name, network in agent.networks.items():
+        network.save(tmp_path / f"{name}.keras")
+    networks = {
+        name: keras.models.load_model(tmp_path / f"{name}.keras", compile=network.compiled)
+        for name, network in other.networks.items()
+    }
+    other.restore(networks, {name: array.copy() for name, array in agent.arrays().items()}, agent.counters())
+    assert other.counters() == agent.counters()
+    for each in (agent, other):
+        each._rng.bit_generator.state = np.random.default_rng(5).bit_generator.state
+        each.replay._rng.bit_generator.state = np.random.default_rng(6).bit_generator.state
+        each.reset()
+    actions, others = (drive(each, 20, seed=3, start=200) for each in (agent, other))
+    np.testing.assert_array_equal(actions, others)
+    for name in agent.networks:
+        weights = (each.networks[name].get_weights() for each in (agent, other))
+        for ours, theirs in zip(*weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_importing_the_agents_does_not_load_tensorflow():
+    code = (
+        "import sys, dino_rl.agents.dqn_agent, dino_rl.agents.cem; "
+        "print([name for name in ('tensorflow', 'keras', 'cv2') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.stdout.strip(), result.stderr) == ("[]", "")

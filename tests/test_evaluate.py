@@ -8,15 +8,17 @@ import gymnasium
 import numpy as np
 import psutil
 import pytest
-from conftest import browser_processes, command, film_facts, finish, wait_for
+from conftest import browser_processes, command, finish, video_facts, wait_for
 from gymnasium.vector import AutoresetMode
 
+from dino_rl.browser.game_settings import GameSettings
+from dino_rl.config import from_dict
+from dino_rl.envs.dino.task import DinoConfig
 from dino_rl.errors import EXIT_INTERRUPTED
-from dino_rl.evaluate import Game, play_games, play_side_by_side
-from dino_rl.results.replays import Replay
-from dino_rl.settings import EnvSettings, GameSettings
+from dino_rl.runs.recorded_game import RecordedGame
+from dino_rl.training.rollout import Episode, play_episodes, play_in_parallel
 
-INTERVAL = EnvSettings().decision_interval_frames  # of the untrained model
+INTERVAL = DinoConfig().decision_interval_frames  # of the untrained model
 
 
 class Numbers(gymnasium.vector.VectorEnv):
@@ -39,9 +41,9 @@ class Numbers(gymnasium.vector.VectorEnv):
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
         assert self.over[mask].all(), "a running game was reset"
         assert len(seed) == self.num_envs
-        for lane in np.flatnonzero(mask):
-            self.seeds[lane], self.lengths[lane], self.over[lane] = seed[lane], 0, False
-            self.started.append(int(seed[lane]))
+        for i in np.flatnonzero(mask):
+            self.seeds[i], self.lengths[i], self.over[i] = seed[i], 0, False
+            self.started.append(int(seed[i]))
         return self.seeds.copy(), self._info()
 
     def step(self, actions):
@@ -66,9 +68,9 @@ def by_seed(observations: np.ndarray) -> np.ndarray:
     return observations % 3
 
 
-def expected_game(seed: int) -> Game:
+def expected_game(seed: int) -> Episode:
     length, action = Numbers.length(seed), seed % 3
-    return Game(
+    return Episode(
         seed=seed,
         score=10.0 * seed + length,
         episode_return=float(length * action),
@@ -80,22 +82,22 @@ def expected_game(seed: int) -> Game:
     )
 
 
-@pytest.mark.parametrize("lanes", [1, 3, 10, 17])
+@pytest.mark.parametrize("num_envs", [1, 3, 10, 17])
 @pytest.mark.parametrize("seeds", [range(10), [31, 7, 100, 4, 12]])
-def test_each_seed_is_played_once(lanes, seeds):
-    env, ended = Numbers(lanes), []
-    evaluation = play_games(env, by_seed, seeds, on_game=ended.append)
-    assert evaluation.games == [expected_game(seed) for seed in sorted(seeds)]
+def test_each_seed_is_played_once(num_envs, seeds):
+    env, ended = Numbers(num_envs), []
+    evaluation = play_episodes(env, by_seed, seeds, on_episode=ended.append)
+    assert evaluation.episodes == [expected_game(seed) for seed in sorted(seeds)]
     assert sorted(game.seed for game in ended) == sorted(seeds)
     assert set(seeds) <= set(env.started)
 
 
-@pytest.mark.parametrize("lanes", [(3,), (2, 2), (1, 4, 2)])
+@pytest.mark.parametrize("num_envs", [(3,), (2, 2), (1, 4, 2)])
 @pytest.mark.parametrize("seeds", [range(10), [31, 7]])
-def test_environments_side_by_side_play_the_same_games(lanes, seeds):
+def test_environments_in_parallel_play_the_same_games(num_envs, seeds):
     ended = []
-    evaluation = play_side_by_side([Numbers(n) for n in lanes], by_seed, seeds, ended.append)
-    assert evaluation.games == [expected_game(seed) for seed in sorted(seeds)]
+    evaluation = play_in_parallel([Numbers(n) for n in num_envs], by_seed, seeds, ended.append)
+    assert evaluation.episodes == [expected_game(seed) for seed in sorted(seeds)]
     assert sorted(game.seed for game in ended) == sorted(seeds)
 
 
@@ -113,13 +115,13 @@ def test_an_error_beside_others_ends_them_all():
         length = staticmethod(lambda seed: 10**9)
 
     with pytest.raises(Numb):
-        play_side_by_side([Endless(1), Fragile(1)], by_seed, range(4))
+        play_in_parallel([Endless(1), Fragile(1)], by_seed, range(4))
 
 
-def test_lanes_without_a_seed_count_for_nothing():
+def test_environments_without_a_seed_count_for_nothing():
     env = Numbers(5)
-    evaluation = play_games(env, by_seed, [3, 8])
-    assert [game.seed for game in evaluation.games] == [3, 8]
+    evaluation = play_episodes(env, by_seed, [3, 8])
+    assert [game.seed for game in evaluation.episodes] == [3, 8]
 
 
 def test_endless_seeds_are_taken_as_they_are_needed():
@@ -128,20 +130,20 @@ def test_endless_seeds_are_taken_as_they_are_needed():
 
     ended = []
 
-    def stop_after_six(game: Game):
+    def stop_after_six(game: Episode):
         ended.append(game)
         if len(ended) == 6:
             raise Enough
 
     seeds = itertools.count(50)
     with pytest.raises(Enough):
-        play_games(Numbers(2), by_seed, seeds, on_game=stop_after_six)
+        play_episodes(Numbers(2), by_seed, seeds, on_episode=stop_after_six)
     assert ended == sorted((expected_game(game.seed) for game in ended), key=ended.index)
     assert next(seeds) <= 50 + 6 + 2
 
 
 def test_statistics_of_games():
-    summary = play_games(Numbers(4), by_seed, range(9)).summary()
+    summary = play_episodes(Numbers(4), by_seed, range(9)).summary()
     scores = [expected_game(seed).score for seed in range(9)]
     assert summary["scores"] == scores
     assert summary["seeds"] == list(range(9))
@@ -161,8 +163,8 @@ CONTRACT = {
 
 @pytest.fixture(scope="module")
 def evaluated(model_file, tmp_path_factory):
-    """One evaluation of four games in three lanes: its JSON, and the directory of its games."""
-    from dino_rl.cli import main
+    """One evaluation of four games in three environments: its JSON, and the directory of its games."""
+    from dino_rl.cli.main import main
 
     directory = tmp_path_factory.mktemp("evaluated")
     arguments = ("--games", "4", "--num-envs", "3", "--seed", "7", "--max-score", "60")
@@ -208,7 +210,7 @@ def test_an_evaluation_that_is_broken_off_keeps_its_games(model_file, tmp_path, 
     process.send_signal(signal.SIGINT)
     assert finish(process, timeout_s=30)[0] == EXIT_INTERRUPTED
     kept = list(tmp_path.glob("*-seed-*.json"))
-    assert Replay.load(kept[0]).score >= 20
+    assert RecordedGame.load(kept[0]).score >= 20
 
 
 @pytest.mark.browser
@@ -216,15 +218,15 @@ def test_a_kept_game_happens_again(evaluated, cli, tmp_path):
     result, directory = evaluated
     paths = sorted(directory.iterdir())
     assert len(paths) == 4
-    kept = Replay.load(paths[-1])
+    kept = RecordedGame.load(paths[-1])
     assert kept.score == max(result["scores"])
-    assert kept.settings == GameSettings()
+    assert from_dict(GameSettings, kept.settings) == GameSettings()
     assert paths[-1].stat().st_size < 2000
-    film = tmp_path / "film.mp4"
-    code, out, _ = cli("replay", paths[-1], "--headless", "--fast", "--record", film)
+    video = tmp_path / "video.mp4"
+    code, out, _ = cli("replay", paths[-1], "--headless", "--fast", "--record", video)
     assert code == 0
     assert f"Score {kept.score}, as recorded" in out
-    assert film_facts(film)[0] == pytest.approx(INTERVAL * len(kept.actions), abs=INTERVAL)
+    assert video_facts(video)[0] == pytest.approx(INTERVAL * len(kept.actions), abs=INTERVAL)
     wrong = json.loads(paths[-1].read_text())
     wrong["score"] += 1
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))
@@ -260,16 +262,16 @@ def test_the_untouched_page_is_played_live(model_file, cli, tmp_path, no_new_bro
 
 
 @pytest.mark.browser
-def test_play_without_a_display_says_so_and_films(model_file, cli, tmp_path, monkeypatch, no_new_browsers):
+def test_play_without_a_display_says_so_and_records(model_file, cli, tmp_path, monkeypatch, no_new_browsers):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    film = tmp_path / "film.mp4"
-    arguments = ("--clock", "lockstep", "--games", 1, "--max-score", 30, "--overlay", "--record", film)
+    video = tmp_path / "video.mp4"
+    arguments = ("--clock", "lockstep", "--games", 1, "--max-score", 30, "--overlay", "--record", video)
     code, out, err = cli("play", "--model", model_file, *arguments)
     assert (code, err) == (0, "")
     assert "no display" in out
     assert "30" in out or "ended at" in out
-    assert film_facts(film)[0] > 60
+    assert video_facts(video)[0] > 60
 
 
 @pytest.mark.browser

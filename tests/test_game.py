@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -17,11 +18,11 @@ from conftest import ROOT, project_files, script_of_actions, still_running
 
 from dino_rl.browser import Arena, Game
 from dino_rl.browser import chrome as chrome_module
-from dino_rl.browser.chrome import Browser
+from dino_rl.browser.chrome import Browser, installed_browser
+from dino_rl.browser.game_settings import GameSettings
 from dino_rl.browser.observation import Observation
 from dino_rl.browser.page import cache_dir
 from dino_rl.errors import BrowserError, DinoError, PageError
-from dino_rl.settings import PRESETS, GameSettings
 
 pytestmark = pytest.mark.browser
 
@@ -55,34 +56,34 @@ def any_game(request):
 # --- A seed and its actions are the game -----------------------------------------------------------------
 
 
-def digest(pictures: np.ndarray, states: np.ndarray, canvas: np.ndarray | None) -> str:
-    parts = (pictures.tobytes(), states.tobytes(), b"" if canvas is None else canvas.tobytes())
+def digest(frames: np.ndarray, states: np.ndarray, canvas: np.ndarray | None) -> str:
+    parts = (frames.tobytes(), states.tobytes(), b"" if canvas is None else canvas.tobytes())
     return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
 
 
 def play_game(game: Game, seed: int, steps: int = 60) -> list[str]:
     """One digest of all bits for each step, whole canvases among them, to the crash or to `steps`."""
     seen = game.restart(seed, VARIED)
-    digests = [digest(seen.pictures, seen.states, game.canvas())]
+    digests = [digest(seen.frames, seen.states, game.canvas())]
     for i, action in enumerate(script_of_actions(seed, steps)):
         seen = game.step(action, 4)
-        digests.append(digest(seen.pictures, seen.states, game.canvas() if i % 5 == 0 else None))
+        digests.append(digest(seen.frames, seen.states, game.canvas() if i % 5 == 0 else None))
     return digests
 
 
-def play_arena(arena: Arena, lane: int, seed: int, steps: int = 60) -> list[str]:
-    """The same game in a lane of an arena, where other games go on beside it."""
+def play_arena(arena: Arena, index: int, seed: int, steps: int = 60) -> list[str]:
+    """The same game as one of an arena, beside other games."""
     arena.step(resets={i: (1000 + i, GameSettings()) for i in range(arena.num_games)})
     arena.step([1] * arena.num_games, 30)
-    seen = arena.step(resets={lane: (seed, VARIED)})
-    rows = [slice(lane, lane + 1)]
-    digests = [digest(seen.pictures[rows[0]], seen.states[rows[0]], arena.canvas(lane))]
+    seen = arena.step(resets={index: (seed, VARIED)})
+    rows = [slice(index, index + 1)]
+    digests = [digest(seen.frames[rows[0]], seen.states[rows[0]], arena.canvas(index))]
     for i, action in enumerate(script_of_actions(seed, steps)):
         actions = [(i // 7 + other) % 3 for other in range(arena.num_games)]
-        actions[lane] = action
+        actions[index] = action
         seen = arena.step(actions, 4)
-        canvas = arena.canvas(lane) if i % 5 == 0 else None
-        digests.append(digest(seen.pictures[rows[0]], seen.states[rows[0]], canvas))
+        canvas = arena.canvas(index) if i % 5 == 0 else None
+        digests.append(digest(seen.frames[rows[0]], seen.states[rows[0]], canvas))
     return digests
 
 
@@ -122,7 +123,7 @@ def test_a_seed_replays_in_another_process(reference, no_new_browsers):
 
 
 def test_a_crashed_game_goes_back_to_a_moment_before(arena, reference):
-    """All of its state, and its picture; and nothing of it is left in the next game."""
+    """All of its state and its frame are restored; and nothing of it remains in the next game."""
     settings = GameSettings(clear_time_ms=1500.0, action_delay=(0.5, 0.5), rewindable=True)
     back = set()
     for seed in range(6):
@@ -130,15 +131,15 @@ def test_a_crashed_game_goes_back_to_a_moment_before(arena, reference):
         passed = {}
         for action in itertools.cycle((0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2)):
             end = seen.column("frames")[0]
-            passed[end] = (arena.numbers(0), seen.pictures[0])
+            passed[end] = (arena.state_numbers(0), seen.frames[0])
             if seen.crashed[0]:
                 break
             seen = arena.step([action, 0, 0], 2)
         seen = arena.step(resets={0: (seed, None)})
         frames = seen.column("frames")[0]
-        numbers, picture = passed[frames]
-        assert arena.numbers(0) == numbers
-        np.testing.assert_array_equal(seen.pictures[0], picture)
+        numbers, frame = passed[frames]
+        assert arena.state_numbers(0) == numbers
+        np.testing.assert_array_equal(seen.frames[0], frame)
         later = arena.step([0, 0, 0], 16)
         assert later.column("distance")[0] > seen.column("distance")[0]
         back.add(end - frames)
@@ -157,7 +158,7 @@ def test_going_back_depends_on_its_seed_alone(arena):
             pass
         seen = [arena.step(resets={0: (3, None)})]
         seen += [arena.step([1, 0, 0], 4) for _ in range(50)]
-        games.append([digest(one.pictures[:1], one.states[:1], None) for one in seen])
+        games.append([digest(one.frames[:1], one.states[:1], None) for one in seen])
     assert games[0] == games[1]
 
 
@@ -167,9 +168,23 @@ def test_a_game_too_short_to_go_back_starts_anew(arena):
     arena.step([0, 0, 0], 20)
     seen = arena.step(resets={0: (3, None)})
     fresh = arena.step(resets={0: (3, settings)})
-    assert digest(seen.pictures[:1], seen.states[:1], None) == digest(
-        fresh.pictures[:1], fresh.states[:1], None
-    )
+    assert digest(seen.frames[:1], seen.states[:1], None) == digest(fresh.frames[:1], fresh.states[:1], None)
+
+
+def test_a_single_game_goes_back_as_in_an_arena(arena, game):
+    settings = GameSettings(clear_time_ms=1500.0, rewindable=True)
+    arena.step(resets={i: (7, settings) for i in range(3)})
+    ours = game.restart(7, settings)
+    while not ours.crashed[0]:
+        ours = game.step(0, 4)
+        theirs = arena.step([0, 0, 0], 4)
+    end = ours.column("frames")[0]
+    ours, theirs = game.restart(3, None), arena.step(resets={0: (3, None)})
+    assert 0 < ours.column("frames")[0] < end
+    for _ in range(50):
+        np.testing.assert_array_equal(ours.frames[0], theirs.frames[0])
+        np.testing.assert_array_equal(ours.states[0], theirs.states[0])
+        ours, theirs = game.step(1, 4), arena.step([1, 0, 0], 4)
 
 
 def test_other_seeds_are_other_games(game, reference):
@@ -177,11 +192,11 @@ def test_other_seeds_are_other_games(game, reference):
     assert first != second
     assert reference not in (first, second)
     # Not only in their seed field: obstacles and clouds differ.
-    pictures = []
+    frames = []
     for seed in (1, 2, 3):
         game.restart(seed, GameSettings(clear_time_ms=0.0))
-        pictures.append(game.step(0, 60).pictures.tobytes())
-    assert len(set(pictures)) == 3
+        frames.append(game.step(0, 60).frames.tobytes())
+    assert len(set(frames)) == 3
 
 
 # --- The lock-step clock ---------------------------------------------------------------------------------
@@ -189,11 +204,11 @@ def test_other_seeds_are_other_games(game, reference):
 
 def test_a_step_is_exactly_its_frames(game):
     game.restart(1, GameSettings())
-    before = game.numbers()
+    before = game.state_numbers()
     for frames in (1, 4, 7):
         was = game.observe()
         now = game.step(0, frames)
-        after = game.numbers()
+        after = game.state_numbers()
         assert now.column("frames")[0] - was.column("frames")[0] == frames
         assert after["time"] - before["time"] == pytest.approx(frames * 1000 / 60, abs=1e-6)
         assert after["currentSpeed"] - before["currentSpeed"] == pytest.approx(0.001 * frames, abs=1e-9)
@@ -205,19 +220,19 @@ def test_a_step_is_exactly_its_frames(game):
 def test_nothing_moves_between_steps(game):
     game.restart(2, GameSettings(clear_time_ms=0.0))
     game.step(1, 9)
-    numbers, canvas = game.numbers(), game.canvas()
+    numbers, canvas = game.state_numbers(), game.canvas()
     time.sleep(0.3)
-    assert game.numbers() == numbers
+    assert game.state_numbers() == numbers
     np.testing.assert_array_equal(game.canvas(), canvas)
 
 
 def durations(game: Game, settings: GameSettings, frames: int) -> np.ndarray:
     """How long each of a game's first frames lasts, in ms."""
     game.restart(3, settings)
-    times = [game.numbers()["time"]]
+    times = [game.state_numbers()["time"]]
     for _ in range(frames):
         game.step(0, 1)
-        times.append(game.numbers()["time"])
+        times.append(game.state_numbers()["time"])
     return np.diff(times)
 
 
@@ -233,7 +248,7 @@ def test_gaps_are_as_wide_as_asked_for(game, max_gap, narrowest, widest):
     for seed in range(8):
         game.restart(seed, GameSettings(max_gap=max_gap, clear_time_ms=0.0, start_speed=speed))
         game.step(0, 20)
-        numbers = game.numbers()
+        numbers = game.state_numbers()
         # The game's own narrowest gap; a bird's is 18 pixels wider than a cactus's.
         own = numbers["horizon.obstacles.0.width"] * speed + 72
         gaps.append((numbers["horizon.obstacles.0.gap"] / own, 18 / own))
@@ -400,6 +415,10 @@ def test_a_browser_that_dies_is_an_error_of_one_line(clock, no_new_browsers):
         game.end()
 
 
+def test_the_browser_is_known_without_starting_it(game):
+    assert installed_browser() == game.browser.name
+
+
 def test_what_a_game_cannot_be():
     with pytest.raises(DinoError, match="lockstep or live"):
         Game("slow")
@@ -415,12 +434,12 @@ def test_what_a_game_cannot_be():
 def test_games_of_an_arena_are_apart(arena):
     arena.step(resets={i: (i, GameSettings(clear_time_ms=1e9, dino_x=10 * i)) for i in range(3)})
     seen = arena.step([0, 1, 2], 8)
-    assert seen.pictures.shape == (3, 80, 80)
+    assert seen.frames.shape == (3, 80, 80)
     assert seen.column("seed").tolist() == [0, 1, 2]
     assert seen.column("jumping").tolist() == [0, 1, 0]
     assert seen.column("ducking").tolist() == [0, 0, 1]
     assert seen.column("dino_x").tolist() == [0, 10, 20]
-    assert len({picture.tobytes() for picture in seen.pictures}) == 3
+    assert len({frame.tobytes() for frame in seen.frames}) == 3
 
 
 def test_a_reset_moves_no_other_game(arena):
@@ -431,7 +450,7 @@ def test_a_reset_moves_no_other_game(arena):
     assert after.column("seed").tolist() == [0, 9, 2]
     still = arena.step(resets={0: (7, GameSettings())})
     np.testing.assert_array_equal(still.states[1:], after.states[1:])
-    np.testing.assert_array_equal(still.pictures[1:], after.pictures[1:])
+    np.testing.assert_array_equal(still.frames[1:], after.frames[1:])
     assert before.column("frames").tolist() == [10, 10, 10]
 
 
@@ -442,29 +461,29 @@ def test_a_crashed_game_waits_while_others_go_on(arena):
     assert seen.crashed.tolist() == [True, False, False]
     later = arena.step([1, 1, 1], 4)
     np.testing.assert_array_equal(later.states[0], seen.states[0])
-    np.testing.assert_array_equal(later.pictures[0], seen.pictures[0])
+    np.testing.assert_array_equal(later.frames[0], seen.frames[0])
     assert (later.column("frames")[1:] == 304).all()
     assert seen.column("frames")[0] < 300  # a step stops at the crash
 
 
-def test_watching_changes_no_picture(arena, game, monkeypatch):
-    def play(watched) -> list[bytes]:
+def test_watching_changes_no_frame(arena, game, monkeypatch):
+    def play(annotation) -> list[bytes]:
         arena.step(resets={i: (21 + i, VARIED) for i in range(3)})
         seen = [
-            arena.step(actions, 4, watched=watched)
+            arena.step(actions, 4, annotation=annotation)
             for actions in zip(*[script_of_actions(i, 25) for i in range(3)], strict=False)
         ]
-        return [s.pictures.tobytes() + s.states.tobytes() for s in seen]
+        return [s.frames.tobytes() + s.states.tobytes() for s in seen]
 
-    thoughts = {"values": [0.1, 0.3, 0.2], "action": 1, "title": "watched"}
-    assert play(None) == play({"game": 2, **thoughts})
+    decision = {"values": [0.1, 0.3, 0.2], "action": 1, "title": "annotated"}
+    assert play(None) == play({"game": 2, **decision})
     quiet = play_game(game, 11)
     monkeypatch.setattr(game, "_visible", True)  # as in a window
-    game.think_aloud(**thoughts)
+    game.annotate(**decision)
     assert play_game(game, 11) == quiet
     panel = "return document.body.innerText"
-    assert "watched" in game.browser.driver.execute_script(panel)
-    assert "watched" in arena.browser.driver.execute_script(panel)
+    assert "annotated" in game.browser.driver.execute_script(panel)
+    assert "annotated" in arena.browser.driver.execute_script(panel)
 
 
 # --- Nothing around the game changes it ------------------------------------------------------------------
@@ -481,7 +500,7 @@ def test_disturbances_change_no_bit(game, reference):
     digests = []
     try:
         seen = game.restart(11, VARIED)
-        digests.append(digest(seen.pictures, seen.states, game.canvas()))
+        digests.append(digest(seen.frames, seen.states, game.canvas()))
         for i, action in enumerate(script_of_actions(11, 60)):
             if i % 6 == 0:
                 game.browser.driver.execute_script(list(DISTURB.values())[i // 6 % 4])
@@ -490,7 +509,7 @@ def test_disturbances_change_no_bit(game, reference):
                 game.browser.cdp("Emulation.setDeviceMetricsOverride", size)
                 time.sleep(0.4)  # a page answers to a resize after 250 ms
             seen = game.step(action, 4)
-            digests.append(digest(seen.pictures, seen.states, game.canvas() if i % 5 == 0 else None))
+            digests.append(digest(seen.frames, seen.states, game.canvas() if i % 5 == 0 else None))
     finally:
         game.browser._pin()
     assert digests == reference
@@ -516,7 +535,7 @@ def test_a_small_dark_dense_window_shows_the_same_game(awkward_browser, referenc
 def test_a_small_dark_dense_window_plays_the_same_live_game(awkward_browser, no_new_browsers):
     with Game("live", UNTOUCHED) as game:
         game.restart()
-        numbers = game.numbers()
+        numbers = game.state_numbers()
         assert not numbers["isDarkMode"]
         assert (numbers["canvas.width"], numbers["canvas.height"]) == (600, 150)
         assert numbers["dimensions.width"] == 600
@@ -551,11 +570,13 @@ def test_the_score_is_the_one_on_the_screen(game):
 
 # --- Lock-step and live are one game ---------------------------------------------------------------------
 
+CARD = json.loads((ROOT / "models" / "best.json").read_text(encoding="utf-8"))
+TRAINED_DINO_X = CARD["env"]["variation"]["dino_x"]  # of the shipped model
 CLOCK = "the page's own clock, or a count of what has happened since it was loaded"
 MOVED = "a live game is some frames old when it is looked at"
 CHANCE = "drawn at random by the game"
 PATIENT = "the dino has jumped: that is how a person starts the game"
-SCORES = "a live game shows the high score of the games before, in rows that the picture leaves out"
+SCORES = "a live game shows the high score of the games before, in rows that the frame does not include"
 # Every number in which a lock-step game after its reset may differ from a live game after intro and restart:
 # path, reason, and what holds of the live value. Anything else that differs is a bug.
 DIFFERENCES = {
@@ -582,7 +603,7 @@ DIFFERENCES = {
     ),
     r"tRex\.(xPos|xInitialPos)": (
         "the intro moves the dino, by the display's frame rate: training varies it (GameVariation.dino_x)",
-        lambda v: PRESETS["dino"].env.variation.dino_x[0] <= v <= PRESETS["dino"].env.variation.dino_x[1],
+        lambda v: TRAINED_DINO_X[0] <= v <= TRAINED_DINO_X[1],
     ),
 }
 
@@ -592,9 +613,9 @@ def test_a_lock_step_game_is_the_live_game(game, page, request):
     live = request.getfixturevalue(page)
     live.browser.driver.execute_script("DinoBridge.runner().config.clearTime = 3000")  # `start` changes it
     live.restart()
-    theirs = live.numbers()
+    theirs = live.state_numbers()
     game.restart(1)
-    ours = game.numbers()
+    ours = game.state_numbers()
     assert len(ours) > 250
     unexplained = {}
     for path in sorted(ours.keys() | theirs.keys()):
@@ -607,23 +628,23 @@ def test_a_lock_step_game_is_the_live_game(game, page, request):
 
 
 @pytest.mark.parametrize("page", ["live", "untouched"])
-def test_live_pictures_are_lock_step_pictures(game, page, request):
+def test_live_frames_are_lock_step_frames(game, page, request):
     """Same sky aside, what an agent sees at the start is the same under both clocks."""
     live = request.getfixturevalue(page)
     start(live)
-    numbers = live.numbers()
+    numbers = live.state_numbers()
     seen = live.step(0, 30)
     x = int(numbers["tRex.xPos"])
     game.restart(1, GameSettings(clear_time_ms=1e9, dino_x=x))
     for _ in range(12):  # the legs have two positions: wait for the same
-        ours = game.step(0, 3).pictures[0]
+        ours = game.step(0, 3).frames[0]
         dino = np.s_[45:75, : (x + 44) * 80 // 600]
-        if np.abs(ours[dino].astype(int) - seen.pictures[0][dino]).mean() < 4:
+        if np.abs(ours[dino].astype(int) - seen.frames[0][dino]).mean() < 4:
             return
     raise AssertionError("the dino looks different")
 
 
-def test_a_live_picture_is_of_the_frame_just_drawn(untouched):
+def test_a_live_observation_is_of_the_frame_just_drawn(untouched):
     """And not of the one before, which would be a frame of delay in every decision."""
     start(untouched)
     fresh = untouched.browser.driver.execute_async_script("""
@@ -646,6 +667,13 @@ def test_a_live_picture_is_of_the_frame_just_drawn(untouched):
     assert sum(fresh) >= 18  # the page takes up the new `update` after a frame or two
 
 
+def test_live_frames_are_counted_from_the_start_of_a_game(live):
+    """`GameVariation.max_frames` ends live games, too."""
+    for _ in range(2):
+        assert start(live).column("frames")[0] < 10
+        assert 30 <= live.step(0, 30).column("frames")[0] < 60
+
+
 def test_live_keys_are_real_and_quick(untouched):
     start(untouched)
     untouched.take_delays()
@@ -657,13 +685,13 @@ def test_live_keys_are_real_and_quick(untouched):
     assert min(delays["milliseconds"]) >= 0
 
 
-def test_keys_that_start_the_next_game_answer_no_picture(untouched):
+def test_keys_that_start_the_next_game_are_not_counted(untouched):
     start(untouched)
     untouched.step(1, 2)
     untouched.browser.driver.execute_script("DinoBridge.runner().gameOver()")
     assert untouched.step(1, 2).crashed[0]
     untouched.take_delays()
-    untouched.restart()  # lets go of up, and presses Enter
+    untouched.restart()  # releases up, and presses Enter
     assert untouched.take_delays()["milliseconds"] == []
 
 
@@ -678,7 +706,7 @@ def cached_page() -> Path:
 
 @pytest.fixture
 def own_cache(game, tmp_path, monkeypatch) -> Path:
-    """A cache of this test's own, holding the page as it was taken."""
+    """A cache of this test's own, with the page as it was extracted."""
     text = cached_page().read_text(encoding="utf-8")
     name = cached_page().name
     monkeypatch.setenv("DINO_RL_CACHE", str(tmp_path))
@@ -697,11 +725,11 @@ def test_the_cached_page_is_used(own_cache, no_new_browsers):
     assert own_cache.read_text(encoding="utf-8") == marked
 
 
-def test_a_page_cut_short_is_taken_again(own_cache, no_new_browsers):
+def test_a_truncated_page_is_extracted_again(own_cache, no_new_browsers):
     text = own_cache.read_text(encoding="utf-8")
     own_cache.write_text(text[: len(text) // 2], encoding="utf-8")
     with Game() as game:
-        assert game.restart(1).pictures.any()
+        assert game.restart(1).frames.any()
     assert own_cache.read_text(encoding="utf-8") == text
     assert [path.name for path in own_cache.parent.iterdir()] == [own_cache.name]
 

@@ -1,4 +1,4 @@
-"""Notebooks, run by a real kernel: films inline, curves that grow, the walk through the first steps."""
+"""Notebooks, run by a real kernel: inline videos, curves that grow, and the example of the first steps."""
 
 import base64
 import re
@@ -33,23 +33,19 @@ def of_type(outputs: list[NotebookNode], kind: str) -> list[str]:
 TINY = """
 import os
 os.chdir("..")
-from dataclasses import replace
 from pathlib import Path
-from dino_rl import notebook
-from dino_rl.envs.catalog import default_settings
-from dino_rl.train import Trainer
-settings = default_settings("CartPole-v1", "cem")
-settings = replace(settings, steps=800, minutes=None, validation_games=2,
-                   cem=replace(settings.cem, sessions=20), env=replace(settings.env, num_envs=4))
-run = notebook.watch(Trainer(settings, Path("run")), every_s=0.0)
+from dino_rl import notebook, recipe
+changes = ["run.steps=800", "run.minutes=null", "run.validation_games=2", "cem.sessions=20", "env.num_envs=4"]
+config = recipe.choose(env="CartPole-v1", algo="cem", overrides=changes)
+run = notebook.watch(config, Path("run"), every_s=0.0)
 """
 
 
 def test_a_run_is_watched_and_shown(tmp_path):
-    from test_record import pictures, write_film
+    from test_record import canvases, write_video
 
-    write_film(tmp_path / "film.mp4", pictures(20))
-    cells = (TINY, "notebook.show_history('run')", "notebook.show_video('film.mp4', 'film.mp4', width=123)")
+    write_video(tmp_path / "video.mp4", canvases(20))
+    cells = (TINY, "notebook.show_history('run')", "notebook.show_video('video.mp4', 'video.mp4', width=123)")
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     outputs = execute(book, tmp_path, timeout_s=240)
     live, history = of_type(outputs, "image/png")
@@ -57,23 +53,23 @@ def test_a_run_is_watched_and_shown(tmp_path):
         assert base64.b64decode(image).startswith(PNG_MAGIC)
     assert len(history) > len(live)  # all curves, and the first two
     (html,) = (text for text in of_type(outputs, "text/html") if "<video" in text)
-    films = re.findall(r'src="data:video/mp4;base64,([^"]+)"', html)
-    assert len(films) == 2
-    assert mp4_boxes(base64.b64decode(films[0]))[0] == "ftyp"
+    videos = re.findall(r'src="data:video/mp4;base64,([^"]+)"', html)
+    assert len(videos) == 2
+    assert mp4_boxes(base64.b64decode(videos[0]))[0] == "ftyp"
     assert html.count('width="123"') == 2
-    assert html.count("<figcaption>film</figcaption>") == 2
+    assert html.count("<figcaption>video</figcaption>") == 2
 
 
-def test_a_film_can_stay_where_it_is(tmp_path):
+def test_a_video_can_stay_outside_of_the_notebook(tmp_path):
     from dino_rl.notebook import show_video
 
-    (tmp_path / "film.mp4").write_bytes(b"")
-    assert f'src="{tmp_path}/film.mp4"' in show_video(tmp_path / "film.mp4", embed=False).data
+    (tmp_path / "video.mp4").write_bytes(b"")
+    assert f'src="{tmp_path}/video.mp4"' in show_video(tmp_path / "video.mp4", embed=False).data
     with pytest.raises(DinoError, match=r"nothing\.mp4"):
         show_video(tmp_path / "nothing.mp4")
 
 
-def test_the_first_steps_are_kept_without_outputs():
+def test_the_first_steps_have_no_outputs():
     book = nbformat.read(FIRST_STEPS, as_version=4)
     nbformat.validate(book)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
@@ -84,7 +80,7 @@ def test_the_first_steps_are_kept_without_outputs():
 @pytest.mark.learning
 @pytest.mark.browser
 @pytest.mark.timeout(1200)
-def test_the_first_steps_can_be_taken(tmp_path, no_new_browsers):
+def test_the_first_steps_run(tmp_path, no_new_browsers):
     book = nbformat.read(FIRST_STEPS, as_version=4)
     outputs = execute(book, tmp_path, timeout_s=900)
     assert not [output for output in outputs if output.output_type == "error"]

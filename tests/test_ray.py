@@ -1,12 +1,12 @@
-"""What runs on Ray: RLlib, actors, the search. `make test-ray`."""
+"""Actors, RLlib and the search, which run on Ray. `make test-ray`."""
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,22 +14,57 @@ import gymnasium
 import numpy as np
 import psutil
 import pytest
-from conftest import command, finish, runs, still_running
+from conftest import command, finish, runs, still_running, wait_for
 from tiny_run import TINY_IDLE
 
-from dino_rl.errors import ModelError
-from dino_rl.results.runlog import read_table
-from dino_rl.settings import PRESETS, OnRaySettings
+from dino_rl import recipe
+from dino_rl.agents.agent import Transition
+from dino_rl.errors import EnvError, ModelError
+from dino_rl.experiment import make_run
+from dino_rl.presets import default_for, preset
+from dino_rl.runs.csv_log import read_table
+from dino_rl.scale.config import ActorsConfig
+from dino_rl.train_config import TrainConfig
+from dino_rl.training.callbacks import Callback
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 RAY_NAMES = ("raylet", "gcs_server", "ray::")
-CARTPOLE = replace(PRESETS["cartpole"], engine="ray", steps=4_000, stop_return=None, validations=1)
+
+
+def changed(config: TrainConfig, **of_run) -> TrainConfig:
+    """The configuration with other values in its section `run`."""
+    return replace(config, run=replace(config.run, **of_run))
+
+
+CARTPOLE = changed(
+    default_for("CartPole-v1", engine="ray"), steps=4_000, minutes=None, stop_return=None, validations=1
+)
+
+
+class OnSlice(Callback):
+    """Calls a function with the run after each slice."""
+
+    def __init__(self, call: Callable):
+        self._call = call
+
+    def on_slice(self, run, part):
+        self._call(run)
+
+
+def kill_after(victim: int, step: int) -> OnSlice:
+    """A callback that kills a process once the run has passed a step."""
+
+    def kill(run):
+        if run.step > step and psutil.pid_exists(victim):
+            os.kill(victim, signal.SIGKILL)
+
+    return OnSlice(kill)
 
 
 def ray_processes() -> set[psutil.Process]:
-    """All of Ray's that run on this machine."""
+    """All processes of Ray on this machine."""
     found = set()
     for process in psutil.process_iter():
         try:
@@ -43,7 +78,8 @@ def ray_processes() -> set[psutil.Process]:
 
 @pytest.fixture(autouse=True, scope="module")
 def account(tmp_path_factory) -> Iterator[None]:
-    """A signing key of the tests' own, and a place for Ray whose sockets' names have 107 bytes at most."""
+    """A signing key for the tests only, and a directory for Ray where the names of sockets have 107 bytes at
+    most."""
     short = tempfile.mkdtemp(prefix="ray", dir="/tmp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("account")))
@@ -54,7 +90,7 @@ def account(tmp_path_factory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_left(account, no_new_browsers) -> Iterator[None]:
-    """Ray's processes and the actors' browsers are gone afterwards."""
+    """No process of Ray and no browser of an actor outlives its test."""
     before = ray_processes()
     yield
     left = still_running(list(ray_processes() - before), patience_s=20)
@@ -69,35 +105,21 @@ def local_cluster():
         yield
 
 
-@pytest.fixture
-def every_turn(monkeypatch):
-    """A run reports each turn of its loop."""
-    from dino_rl import train
-
-    monkeypatch.setattr(train, "INTERVAL_S", 0.0)
-
-
-def wait_for(condition, patience_s: float = 200):
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 # --- Actors ----------------------------------------------------------------------------------------------
 
 
-def test_the_ladder_is_that_of_the_paper():
-    from dino_rl.scale.actors import ladder
+def test_the_epsilon_ladder_is_that_of_the_paper():
+    from dino_rl.scale.actors import epsilon_ladder
 
-    settings = replace(
-        CARTPOLE, env=replace(CARTPOLE.env, num_envs=3, greedy_envs=1), on_ray=OnRaySettings(actors=4)
+    config = replace(
+        CARTPOLE, env=replace(CARTPOLE.env, num_envs=3, greedy_envs=1), actors=ActorsConfig(actors=4)
     )
-    all_of_them = np.stack([ladder(settings, actor, 4) for actor in range(4)])
-    np.testing.assert_array_equal(all_of_them[:, 2], 0.0)  # greedy ones do not explore
-    games = np.sort(all_of_them[:, :2].ravel())[::-1]
-    np.testing.assert_allclose(games, 0.4 ** (1 + np.arange(8) / 7 * 7))
-    assert np.isfinite(ladder(replace(settings, env=replace(settings.env, num_envs=2)), 0, 1)).all()
+    ladders = np.stack([epsilon_ladder(config, actor) for actor in range(4)])
+    np.testing.assert_array_equal(ladders[:, 2], 0.0)  # greedy environments do not explore
+    epsilons = np.sort(ladders[:, :2].ravel())[::-1]
+    np.testing.assert_allclose(epsilons, 0.4 ** (1 + np.arange(8) / 7 * 7))
+    one = replace(config, env=replace(config.env, num_envs=2), actors=ActorsConfig(actors=1))
+    assert np.isfinite(epsilon_ladder(one, 0)).all()
 
 
 def test_actors_feed_one_learner_and_the_run_is_like_any_other(cli, tmp_path):
@@ -111,7 +133,7 @@ def test_actors_feed_one_learner_and_the_run_is_like_any_other(cli, tmp_path):
     assert episodes["left"][0] + episodes["right"][0] == episodes["length"][0]
     intervals = read_table(run_dir / "intervals.csv")
     assert intervals["step"][-1] >= 4000  # whole rollouts, so mostly a few more
-    # As many updates for each step as in one process: 16 transitions learned for each, 64 at a time.
+    # As many updates for each step as in one process: 16 samples per insert, in batches of 64.
     assert intervals["updates"][-1] == pytest.approx((intervals["step"][-1] - 1000) * 16 / 64, rel=0.1)
     assert cli("evaluate", "--model", run_dir, "--games", 3)[0] == 0
     code, _, err = cli("train", "--resume", run_dir, "--steps", 6000)
@@ -119,73 +141,130 @@ def test_actors_feed_one_learner_and_the_run_is_like_any_other(cli, tmp_path):
     assert read_table(run_dir / "intervals.csv")["step"][-1] >= 6000
 
 
-def test_an_actor_that_is_killed_is_started_again(local_cluster, tmp_path, every_turn):
-    from dino_rl.scale.apex import ApexTrainer
-
-    trainer = ApexTrainer(replace(CARTPOLE, steps=12_000, validations=0), tmp_path / "run")
-    try:
-        victim, survivor = (pid for pid, _ in trainer.env.whereabouts())
-        for _ in trainer.run():
-            if trainer.step > 3000 and psutil.pid_exists(victim):
-                os.kill(victim, signal.SIGKILL)
-        now = [pid for pid, _ in trainer.env.whereabouts()]
+def test_a_killed_actor_is_started_again(local_cluster, tmp_path):
+    with make_run(changed(CARTPOLE, steps=12_000, validations=0), tmp_path / "run") as run:
+        victim, survivor = (pid for pid, _ in run.algorithm.pool.processes_and_nodes())
+        run.callbacks.append(kill_after(victim, step=3000))
+        run.run()
+        now = [pid for pid, _ in run.algorithm.pool.processes_and_nodes()]
         assert now[1] == survivor
         assert now[0] != victim
-        shards = trainer.learner.replay.shards
-        assert sum(map(len, shards)) == trainer.step >= 12_000  # nothing was lost
-    finally:
-        trainer.close()
+        # No step is counted that is not in the replay memory.
+        assert sum(map(len, run.algorithm.replay.shards)) == run.step >= 12_000
 
 
-def test_the_browser_of_a_killed_actor_is_gone_and_its_games_go_on(local_cluster, tmp_path, every_turn):
-    """`no_new_browsers` sees whether one is left."""
-    from dino_rl.scale.apex import ApexTrainer
-
-    settings = replace(TINY_IDLE, engine="ray", on_ray=OnRaySettings(actors=1), steps=1500, validations=0)
-    trainer = ApexTrainer(settings, tmp_path / "run")
-    try:
-        ((victim, _),) = trainer.env.whereabouts()
+def test_the_browser_of_a_killed_actor_ends_and_the_run_continues(local_cluster, tmp_path):
+    """`no_new_browsers` checks that none is left."""
+    config = replace(TINY_IDLE, engine="ray", actors=ActorsConfig(actors=1))
+    with make_run(changed(config, steps=1500, validations=0), tmp_path / "run") as run:
+        ((victim, _),) = run.algorithm.pool.processes_and_nodes()
         browsers = [
             child for child in psutil.Process(victim).children(recursive=True) if "chrom" in child.name()
         ]
         assert browsers
-        for _ in trainer.run():
-            if trainer.step > 300 and psutil.pid_exists(victim):
-                os.kill(victim, signal.SIGKILL)
+        run.callbacks.append(kill_after(victim, step=300))
+        run.run()
         assert still_running(browsers, patience_s=10) == []
-        assert trainer.step >= 1500
-        assert trainer.learner.replay.shards[0].sample(64).observation.shape == (64, 80, 80, 4)
-    finally:
-        trainer.close()
+        assert run.step >= 1500
+        assert run.algorithm.replay.shards[0].sample(64).observation.shape == (64, 80, 80, 4)
 
 
-def test_losing_a_machine_does_not_stop_the_run(tmp_path, every_turn):
-    """Two nodes on loopback: actors on both; the second is killed."""
+def test_losing_a_machine_does_not_stop_the_run(tmp_path):
+    """Two nodes on loopback, with an actor on each; the second node is killed."""
     from ray.cluster_utils import Cluster
 
-    from dino_rl.scale.apex import ApexTrainer
     from dino_rl.scale.cluster import cluster
 
     head = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "include_dashboard": False}
     two = Cluster(initialize_head=True, head_node_args=head)
-    # Loopback, too, and to Ray another machine.
-    second = two.add_node(num_cpus=2, node_ip_address="127.0.0.2")
+    # Loopback, too, but another machine to Ray.
+    nodes = [two.add_node(num_cpus=2, node_ip_address="127.0.0.2")]
+
+    def remove_node(run):
+        if run.step > 3000 and nodes:
+            two.remove_node(nodes.pop(), allow_graceful=False)
+
     try:
-        with cluster(two.address):
-            settings = replace(CARTPOLE, steps=12_000, validations=0)
-            trainer = ApexTrainer(settings, tmp_path / "run")
-            try:
-                assert len({place for _, place in trainer.env.whereabouts()}) == 2
-                for _ in trainer.run():
-                    if trainer.step > 3000 and second is not None:
-                        two.remove_node(second, allow_graceful=False)
-                        second = None
-                assert trainer.step >= 12_000
-                assert len({place for _, place in trainer.env.whereabouts()}) == 1
-            finally:
-                trainer.close()
+        with (
+            cluster(two.address),
+            make_run(
+                changed(CARTPOLE, steps=12_000, validations=0), tmp_path / "run", [OnSlice(remove_node)]
+            ) as run,
+        ):
+            assert len({node for _, node in run.algorithm.pool.processes_and_nodes()}) == 2
+            run.run()
+            assert run.step >= 12_000
+            assert len({node for _, node in run.algorithm.pool.processes_and_nodes()}) == 1
     finally:
         two.shutdown()
+
+
+class PoolWithALoss:
+    """Its one actor sends eight steps and is then lost; the next one sends eight steps.
+
+    Observations count the steps, and those of the second actor start at 100.
+    """
+
+    def __init__(self, config: TrainConfig):
+        self._calls = 0
+
+    def publish(self, weights, version):
+        pass
+
+    def play(self):
+        pass
+
+    def wait(self, timeout_s: float):
+        from dino_rl.scale.actors import Rollout
+
+        start = 100 * self._calls
+        self._calls += 1
+        steps, nothing = np.arange(start, start + 8.0), np.zeros((8, 1), bool)
+        first = nothing.copy()
+        first[0] = True
+        observations = np.repeat(steps[:, None, None], 4, axis=2).astype(np.float32)
+        actions = np.zeros((8, 1), int)
+        transitions = Transition(
+            observations, first, nothing, actions, np.ones((8, 1)), nothing, nothing, nothing, ~nothing
+        )
+        return [Rollout(0, transitions, [], 0)], [0] if self._calls == 1 else []
+
+
+def test_no_transition_leads_from_a_lost_actor_to_the_next(monkeypatch):
+    from dino_rl.envs.registry import make_task
+    from dino_rl.experiment import random_generators
+    from dino_rl.scale import apex
+
+    monkeypatch.setattr(apex, "ActorPool", PoolWithALoss)
+    config = replace(
+        CARTPOLE, env=replace(CARTPOLE.env, num_envs=1, greedy_envs=0), actors=ActorsConfig(actors=1)
+    )
+    algorithm = apex.ApexAlgorithm(config, make_task(config.env), random_generators(0))
+    assert [algorithm.iterate(8 * i, 0.0).steps for i in range(2)] == [8, 8]
+    batch = algorithm.replay.sample(200)
+    started, ended = batch.observation[:, 0], batch.next_observation[:, 0]
+    assert {started.min() < 100, started.max() >= 100} == {True}  # both actors' steps are sampled
+    np.testing.assert_array_equal(started < 100, ended < 100)
+
+
+def test_an_actor_that_fails_again_and_again_ends_the_run(local_cluster, tmp_path, monkeypatch):
+    """And the reason is in the message."""
+    from dino_rl.scale import actor_pool, actors
+
+    class Failing(actors.Actor):
+        def open(self):
+            pass
+
+        def roll_out(self, weights, version):
+            raise EnvError("The browser is gone.")
+
+    monkeypatch.setattr(actor_pool, "_RemoteActor", ray.remote(num_cpus=1, max_restarts=0)(Failing))
+    monkeypatch.setattr(actor_pool, "MAX_RESTARTS", 1)
+    with (
+        make_run(changed(CARTPOLE, validations=0), tmp_path / "run") as run,
+        pytest.raises(EnvError, match=r"lost 1 times in a row \(The browser is gone"),
+    ):
+        run.run()
 
 
 def test_our_own_cluster_listens_to_this_machine_only(local_cluster):
@@ -196,7 +275,7 @@ def test_our_own_cluster_listens_to_this_machine_only(local_cluster):
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
-def test_no_cluster_there_is_one_line(cli, tmp_path):
+def test_a_missing_cluster_is_one_line(cli, tmp_path):
     code, _, err = cli(
         "train", "--engine", "ray", "--ray-address", "127.0.0.1:1", "--run-dir", tmp_path / "run"
     )
@@ -210,7 +289,7 @@ def test_no_cluster_there_is_one_line(cli, tmp_path):
 
 @pytest.fixture(scope="module")
 def rllib_run(tmp_path_factory, account) -> Path:
-    """Two iterations of PPO on CartPole by the command line, in a process of its own."""
+    """Two iterations of PPO on CartPole by the command line, in a separate process."""
     directory = tmp_path_factory.mktemp("rllib") / "run"
     arguments = ("--env", "CartPole-v1", "--engine", "rllib", "--algo", "ppo", "--steps", 4000)
     code, out, err = finish(command("train", *arguments, "--run-dir", directory), timeout_s=600)
@@ -219,7 +298,7 @@ def rllib_run(tmp_path_factory, account) -> Path:
     return directory
 
 
-def test_a_run_by_rllib_leaves_what_every_run_leaves(rllib_run):
+def test_a_run_by_rllib_writes_what_every_run_writes(rllib_run):
     episodes = read_table(rllib_run / "episodes.csv")
     assert sum(episodes["length"]) <= read_table(rllib_run / "intervals.csv")["step"][-1]
     assert np.add(episodes["left"], episodes["right"]).tolist() == episodes["length"] == episodes["return"]
@@ -229,14 +308,14 @@ def test_a_run_by_rllib_leaves_what_every_run_leaves(rllib_run):
     assert (rllib_run / "checkpoint" / "state.json").exists()
 
 
-def test_the_best_of_a_run_by_rllib_plays(rllib_run, cli, tmp_path):
+def test_the_best_model_of_a_run_by_rllib_plays(rllib_run, cli, tmp_path):
     code, _, err = cli("evaluate", "--model", rllib_run, "--games", 3, "--json", tmp_path / "e.json")
     assert code == 0, err
     validated = json.loads((rllib_run / "best.json").read_text())["validation"]
     assert json.loads((tmp_path / "e.json").read_text())["mean"] == pytest.approx(validated["mean"], rel=0.5)
 
 
-def test_a_run_by_rllib_goes_on(rllib_run, tmp_path):
+def test_a_run_by_rllib_resumes(rllib_run, tmp_path):
     shutil.copytree(rllib_run, tmp_path / "run")
     code, _, err = finish(command("train", "--resume", tmp_path / "run", "--steps", 6000), timeout_s=600)
     assert code == 0, err
@@ -245,7 +324,7 @@ def test_a_run_by_rllib_goes_on(rllib_run, tmp_path):
     assert table["episodes"][-1] > read_table(rllib_run / "intervals.csv")["episodes"][-1]
 
 
-def test_pickles_of_somebody_else_ask_for_trust(rllib_run, cli, tmp_path, monkeypatch):
+def test_pickles_of_another_account_need_trust(rllib_run, cli, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "another account"))
     for arguments in (("evaluate", "--games", 1, "--model"), ("train", "--steps", 9000, "--resume")):
         code, _, err = cli(*arguments, rllib_run)
@@ -257,21 +336,20 @@ def test_pickles_of_somebody_else_ask_for_trust(rllib_run, cli, tmp_path, monkey
 
 
 def test_a_pickle_that_was_changed_is_not_loaded(rllib_run, tmp_path):
-    from dino_rl.scale.rllib import RLlibModel
+    from dino_rl.scale.rllib_player import RLlibPlayer
 
     shutil.copytree(rllib_run, tmp_path / "run")
-    RLlibModel(tmp_path / "run" / "best")
+    RLlibPlayer(tmp_path / "run" / "best")
     with (tmp_path / "run" / "best" / "class_and_ctor_args.pkl").open("ab") as file:
         file.write(b"\0")
     with pytest.raises(ModelError, match="changed since"):
-        RLlibModel(tmp_path / "run" / "best")
+        RLlibPlayer(tmp_path / "run" / "best")
 
 
 def test_ctrl_c_saves_a_run_by_rllib(tmp_path):
     arguments = ("--env", "CartPole-v1", "--engine", "rllib", "--algo", "dqn", "--minutes", 20)
     process = command("train", *arguments, "--run-dir", tmp_path / "run")
-    wait_for(lambda: (tmp_path / "run" / "episodes.csv").exists())
-    time.sleep(3)
+    wait_for(lambda: read_table(tmp_path / "run" / "episodes.csv"), process, timeout_s=200)
     process.send_signal(signal.SIGINT)
     code, out, err = finish(process, timeout_s=200)
     assert code == 130, err
@@ -280,44 +358,41 @@ def test_ctrl_c_saves_a_run_by_rllib(tmp_path):
 
 
 def test_the_dino_by_rllib_plays_all_games_of_a_runner_in_one_browser(tmp_path, local_cluster):
-    from dino_rl.engines import load_model, make_trainer
+    from dino_rl.player import load_player
 
-    rllib = replace(PRESETS["dino-rllib-dqn"].rllib, learning_starts=100, env_runners=1)
-    settings = replace(TINY_IDLE, engine="rllib", rllib=rllib, steps=300)
-    trainer = make_trainer(replace(settings, env=replace(settings.env, greedy_envs=0)), tmp_path / "run")
-    try:
-        for _ in trainer.run():
-            pass
-    finally:
-        trainer.close()
-    assert trainer.step >= 300
-    model = load_model(tmp_path / "run")
-    assert model.values(np.zeros((2, 80, 80, 4), np.uint8)).shape == (2, 3)
-    hidden = [each for each in model._module.parameters() if each.ndim == 2 and len(each) == 256]
-    assert len(hidden) == 2  # of both heads: RLlib has none after its convolutions by itself
+    rllib_dqn = replace(preset("dino-rllib-dqn").rllib_dqn, learning_starts=100, env_runners=1)
+    env = replace(TINY_IDLE.env, greedy_envs=0)
+    config = replace(TINY_IDLE, env=env, engine="rllib", dqn=None, rllib_dqn=rllib_dqn)
+    with make_run(changed(config, steps=300), tmp_path / "run") as run:
+        run.run()
+    assert run.step >= 300
+    player = load_player(tmp_path / "run")
+    assert player.values(np.zeros((2, 80, 80, 4), np.uint8)).shape == (2, 3)
+    hidden = [each for each in player._module.parameters() if each.ndim == 2 and len(each) == 256]
+    assert len(hidden) == 2  # of both heads: without a setting, RLlib has none after its convolutions
 
 
-def test_networks_for_images_see_no_brightness_and_begin_with_the_actions_they_are_told():
+def test_networks_for_images_ignore_brightness_and_begin_with_the_given_actions():
     from dino_rl.scale.rllib import module_spec, module_values
 
-    settings = PRESETS["dino-rllib-ppo"]
-    spec = module_spec(settings, is_image=True)
+    config = preset("dino-rllib-ppo")
+    spec = module_spec(config, is_image=True)
     spec.observation_space = gymnasium.spaces.Box(0, 255, (80, 80, 4), np.uint8)
     spec.action_space = gymnasium.spaces.Discrete(3)
     images = np.random.default_rng(1).integers(0, 200, (2, 80, 80, 4), np.uint8)
     values = module_values(spec.build(), np.concatenate([images, images + 50]))
-    np.testing.assert_allclose(values, np.tile(settings.rllib.initial_action_weights, (4, 1)), atol=0.1)
+    np.testing.assert_allclose(values, np.tile(config.rllib_ppo.initial_action_weights, (4, 1)), atol=0.1)
     np.testing.assert_allclose(values[:2], values[2:], atol=1e-5)
 
 
-def test_rllib_learns_from_every_state_of_an_episode_to_its_last():
+def test_rllib_learns_from_all_states_of_an_episode():
     from ray.rllib.env.single_agent_episode import SingleAgentEpisode
     from ray.rllib.utils.replay_buffers import PrioritizedEpisodeReplayBuffer
 
     from dino_rl.scale.rllib import algorithm_config
 
-    settings = PRESETS["dino-rllib-dqn"]
-    assert settings.rllib.n_step > 1
+    config = preset("dino-rllib-dqn")
+    assert config.rllib_dqn.n_step > 1
     buffer = PrioritizedEpisodeReplayBuffer(capacity=100)
     steps = 8
     buffer.add(
@@ -329,18 +404,18 @@ def test_rllib_learns_from_every_state_of_an_episode_to_its_last():
             len_lookback_buffer=0,
         )
     )
-    n_step = algorithm_config(settings, is_image=True).n_step
+    n_step = algorithm_config(config, is_image=True).n_step
     drawn = buffer.sample(num_items=400, n_step=n_step, gamma=1.0, beta=0.4)
     assert {episode.t_started for episode in drawn} == set(range(steps))
     assert {episode.is_terminated for episode in drawn if episode.t_started == steps - 1} == {True}
     spans = {int(episode.get_extra_model_outputs("n_step", 0)) for episode in drawn}
-    assert spans == set(range(1, settings.rllib.n_step + 1))
+    assert spans == set(range(1, config.rllib_dqn.n_step + 1))
 
 
 # --- The search ------------------------------------------------------------------------------------------
 
 
-def test_a_search_ranks_its_trials_and_an_interrupted_one_goes_on(cli, tmp_path):
+def test_a_search_ranks_its_trials_and_continues_after_an_interruption(cli, tmp_path):
     directory = tmp_path / "search"
     arguments = ("--env", "CartPole-v1", "--algo", "cem", "--stop-return", 30, "--steps", 6000)
     arguments += ("--widths", "16,32", "--activations", "relu", "--learning-rates", "1e-3,1e-2")
@@ -353,7 +428,7 @@ def test_a_search_ranks_its_trials_and_an_interrupted_one_goes_on(cli, tmp_path)
     rows = (directory / "ranking.csv").read_text().splitlines()
     assert len(rows) == 3
     assert (directory / "search-light.png").exists()
-    # As if the second trial had not ended: only that one is made again.
+    # As if the second trial had not ended: only that one runs again.
     outcomes = sorted((directory / "trials").glob("*/outcome.json"))
     untouched, lost = (path.parent for path in outcomes)
     before = (untouched / "episodes.csv").stat().st_mtime_ns
@@ -373,3 +448,32 @@ def test_a_search_that_reaches_nothing_says_so(cli, tmp_path):
     assert code == 0, err
     assert "No trial reached the target" in out
     assert len((tmp_path / "search" / "ranking.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("chosen", "changes"),
+    [
+        ({"env": "CartPole-v1"}, ["run.stop_return=100", "dqn.replay.capacity=5000"]),
+        ({"preset_name": "vectors-cem", "env": "CartPole-v1"}, ["run.minutes=3", "run.stop_return=10"]),
+        ({"preset_name": "dino", "num_envs": 8}, ["env.variation.dino_x=[3, 5]", "run.stop_return=9"]),
+        (
+            {"env": "CartPole-v1", "engine": "rllib", "algo": "ppo", "actors": 2, "run": {"steps": 900}},
+            ["run.stop_return=50.5", "rllib_ppo.epochs=3", "run.validations=0"],
+        ),
+    ],
+)
+def test_the_printed_command_trains_the_best_trial(chosen, changes):
+    from dino_rl.cli.main import build_parser
+    from dino_rl.cli.train import chosen_config
+    from dino_rl.runs.search_results import Outcome
+    from dino_rl.scale.search import train_command
+
+    config = recipe.choose(**chosen, overrides=changes)
+    best = Outcome(48, "elu", 1.23456e-3, True, 1000, 1.0, 100.0)
+    line = train_command(config, chosen.get("preset_name"), best)
+    words = shlex.split(line)
+    assert words[:2] == ["python", "run_dino.py"]
+    trained = chosen_config(build_parser().parse_args(words[2:]))
+    assert trained == recipe.with_network(config, best.width, best.activation, best.learning_rate)
+    for option in ("--width", "--activation", "--learning-rate", "--seed", "--stop-return"):
+        assert option in words

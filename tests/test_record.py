@@ -1,4 +1,4 @@
-"""Films: files that open everywhere, and what is on them."""
+"""Videos: files that open everywhere, and what they show."""
 
 import subprocess
 import threading
@@ -11,34 +11,43 @@ import gymnasium
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from conftest import film_facts, write_model
+from conftest import video_facts, write_model
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from PIL import Image
 
 from dino_rl.errors import DinoError
-from dino_rl.evaluate import random_policy
-from dino_rl.record import HOLD_S, record_games
-from dino_rl.results.overlay import CAPTION_HEIGHT, EYE, MARGIN, SIDE_WIDTH, Player, Thoughts, with_thoughts
-from dino_rl.results.video import VideoWriter, enlarge
+from dino_rl.recorder import HOLD_S, record_games, record_model
+from dino_rl.runs.overlay import (
+    CAPTION_HEIGHT,
+    FRAME_SIDE,
+    MARGIN,
+    SIDE_WIDTH,
+    Decision,
+    PanelLabels,
+    with_panel,
+)
+from dino_rl.runs.video import VideoWriter, enlarge
+from dino_rl.training.rollout import random_policy
 
 
-def pictures(count: int, height: int = 60, width: int = 80) -> list[np.ndarray]:
-    """A white square that crosses a grey ground."""
+def canvases(count: int, height: int = 60, width: int = 80) -> list[np.ndarray]:
+    """A white square that crosses a grey canvas."""
     frames = np.full((count, height, width, 3), 90, np.uint8)
     for i, frame in enumerate(frames):
         frame[20:40, i % (width - 20) : i % (width - 20) + 20] = 255
     return list(frames)
 
 
-def write_film(path, frames, fps=30):
-    with VideoWriter(path, fps) as film:
+def write_video(path, frames, fps=30):
+    with VideoWriter(path, fps) as video:
         for frame in frames:
-            film.add(frame)
+            video.add(frame)
     return path
 
 
-def read_film(path) -> np.ndarray:
+def read_video(path) -> np.ndarray:
     """uint8 [N, H, W, 3]."""
-    _, (width, height), _ = film_facts(path)
+    _, (width, height), _ = video_facts(path)
     raw = subprocess.run(
         [imageio_ffmpeg.get_ffmpeg_exe(), *f"-v error -i {path} -f rawvideo -pix_fmt rgb24 -".split()],
         capture_output=True,
@@ -48,41 +57,50 @@ def read_film(path) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("size", "even"), [((60, 80), (80, 60)), ((61, 83), (82, 60)), ((2, 3), (2, 2))])
-def test_a_film_opens_anywhere(size, even, tmp_path):
+def test_a_video_opens_anywhere(size, even, tmp_path):
     frames = [np.full((*size, 3), 10 * i, np.uint8) for i in range(20)]
-    assert film_facts(write_film(tmp_path / "a" / "film.mp4", frames)) == (20, even, 30.0)
+    assert video_facts(write_video(tmp_path / "a" / "video.mp4", frames)) == (20, even, 30.0)
 
 
-def test_a_film_shows_what_was_filmed(tmp_path):
-    frames = pictures(40)
-    seen = read_film(write_film(tmp_path / "film.mp4", frames))
+def test_a_video_shows_what_was_recorded(tmp_path):
+    frames = canvases(40)
+    seen = read_video(write_video(tmp_path / "video.mp4", frames))
     assert np.abs(seen.astype(int) - frames).mean() < 3
 
 
-def test_a_film_is_whole_or_not_there(tmp_path):
-    path = tmp_path / "film.mp4"
-    path.write_text("the film before")
-    film = VideoWriter(path, 30)
-    film.add(pictures(1)[0])
-    assert path.read_text() == "the film before"
-    film.close()
-    assert film_facts(path)[0] == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["film.mp4"]
+def test_a_video_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "video.mp4"
+    path.write_text("the video before")
+    video = VideoWriter(path, 30)
+    video.add(canvases(1)[0])
+    assert path.read_text() == "the video before"
+    video.close()
+    assert video_facts(path)[0] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["video.mp4"]
     VideoWriter(tmp_path / "empty.mp4", 30).close()
     assert not (tmp_path / "empty.mp4").exists()
 
 
-def test_a_film_has_one_size(tmp_path):
-    with VideoWriter(tmp_path / "film.mp4", 30) as film:
-        film.add(pictures(1)[0])
+def test_a_video_has_one_size(tmp_path):
+    with VideoWriter(tmp_path / "video.mp4", 30) as video:
+        video.add(canvases(1)[0])
         with pytest.raises(ValueError, match="60, 82"):
-            film.add(pictures(1, width=82)[0])
+            video.add(canvases(1, width=82)[0])
 
 
-def test_a_film_needs_its_name_and_its_place(tmp_path):
+@pytest.mark.parametrize("suffix", [".webp", ".gif"])
+def test_an_animation_for_a_page(suffix, tmp_path):
+    path = write_video(tmp_path / f"play{suffix}", canvases(60))
+    with Image.open(path) as animation:
+        assert animation.n_frames == pytest.approx(60 * 20 / 30, abs=2)  # 20 a second of 30
+        assert animation.size[0] == 640
+        assert animation.info.get("loop") == 0  # for ever
+
+
+def test_a_video_needs_its_name_and_its_place(tmp_path):
     (tmp_path / "file").write_text("")
-    for name in ("film.avi", "film", "file/film.mp4"):
-        with pytest.raises(DinoError, match="film"):
+    for name in ("video.avi", "video", "file/video.mp4", "file/video.webp"):
+        with pytest.raises(DinoError, match="video"):
             VideoWriter(tmp_path / name, 30)
 
 
@@ -92,12 +110,12 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.mark.browser
-def test_a_browser_plays_a_film(tmp_path, no_new_browsers):
-    """The tutorials' videos did not; ours runs in the page of a real browser."""
+def test_a_browser_plays_a_video(tmp_path, no_new_browsers):
+    """Videos of the tutorials did not play; these play in the page of a real browser."""
     from dino_rl.browser.chrome import Browser
 
-    write_film(tmp_path / "film.mp4", pictures(90))
-    (tmp_path / "page.html").write_text("<video muted src='film.mp4'></video>")
+    write_video(tmp_path / "video.mp4", canvases(90))
+    (tmp_path / "page.html").write_text("<video muted src='video.mp4'></video>")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path)))
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
@@ -112,7 +130,7 @@ def test_a_browser_plays_a_film(tmp_path, no_new_browsers):
             deadline = time.monotonic() + 60
             while (seen := browser.driver.execute_script(ask))["time"] < 0.5:
                 assert seen["error"] is None
-                assert time.monotonic() < deadline, f"the film stands still: {seen}"
+                assert time.monotonic() < deadline, f"the video stands still: {seen}"
                 time.sleep(0.05)
             assert seen["size"] == [80, 60]
             assert seen["length"] == pytest.approx(3.0, abs=0.1)
@@ -125,49 +143,49 @@ def test_a_browser_plays_a_film(tmp_path, no_new_browsers):
 
 # --- What is drawn ---------------------------------------------------------------------------------------
 
-EYE_PICTURE = np.tile(np.arange(80, dtype=np.uint8) * 3, (80, 1))
+FRAME = np.tile(np.arange(80, dtype=np.uint8) * 3, (80, 1))
 
 
 @pytest.mark.parametrize(
     ("shape", "enlarged"),
     [((150, 600), (300, 1200)), ((210, 160), (420, 320)), ((400, 600), (400, 600)), ((900, 900), (900, 900))],
 )
-def test_small_pictures_are_enlarged(shape, enlarged):
-    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
-    large = enlarge(picture)
+def test_small_canvases_are_enlarged(shape, enlarged):
+    canvas = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    large = enlarge(canvas)
     assert large.shape == (*enlarged, 3)
     times = enlarged[0] // shape[0]
-    np.testing.assert_array_equal(large[times - 1 :: times, ::times], picture)
+    np.testing.assert_array_equal(large[times - 1 :: times, ::times], canvas)
 
 
 @pytest.mark.parametrize("shape", [(300, 1200), (400, 600), (120, 160)])
 @pytest.mark.parametrize("sees", [True, False])
 @pytest.mark.parametrize("values", [None, (0.5, 0.1, 0.3)])
-def test_a_panel_stands_beside_the_game(shape, sees, values):
+def test_a_panel_is_beside_the_game(shape, sees, values):
     canvas = np.full((*shape, 3), 120, np.uint8)
     values = None if values is None else np.array(values)
     names = ("nothing", "jump", "duck")
-    player, thoughts = Player("random play", names), Thoughts("7", 1, values, EYE_PICTURE if sees else None)
-    first, second = with_thoughts([canvas, canvas + 1], player, thoughts)
+    decision = Decision("7", 1, values, FRAME if sees else None)
+    first, second = with_panel([canvas, canvas + 1], PanelLabels("random play", names), decision)
     height, width = shape
     np.testing.assert_array_equal(first[:height, :width], canvas)
     np.testing.assert_array_equal(second[:height, :width], canvas + 1)
     wide = width > 2 * height
     assert first.shape[1] == (width if wide else width + SIDE_WIDTH)
     panel = first[height:] if wide else first[:, width:]
-    eye = panel[MARGIN : MARGIN + EYE, MARGIN : MARGIN + EYE]
-    expected = cv2.resize(EYE_PICTURE, (EYE, EYE), interpolation=cv2.INTER_NEAREST)
-    assert (eye == expected[..., None]).all() == sees
+    shown = panel[MARGIN : MARGIN + FRAME_SIDE, MARGIN : MARGIN + FRAME_SIDE]
+    expected = cv2.resize(FRAME, (FRAME_SIDE, FRAME_SIDE), interpolation=cv2.INTER_NEAREST)
+    assert (shown == expected[..., None]).all() == sees
     if sees:
-        assert len(panel) >= EYE + CAPTION_HEIGHT + 2 * MARGIN
+        assert len(panel) >= FRAME_SIDE + CAPTION_HEIGHT + 2 * MARGIN
     lengths = [(panel == colour).all(axis=2).sum() for colour in ((0x1A, 0x7F, 0x64), (0xC9, 0xD1, 0xD9))]
-    assert lengths[0] > 0  # the bar of the action that was taken
+    assert lengths[0] > 0  # the bar of the chosen action
     if values is not None:  # it was the worst one
         assert lengths[1] > 5 * lengths[0]
 
 
-def test_no_pictures_no_panel():
-    assert with_thoughts([], Player("", ("a",)), Thoughts("", 0)) == []
+def test_no_canvases_no_panel():
+    assert with_panel([], PanelLabels("", ("a",)), Decision("", 0)) == []
 
 
 # --- Who plays -------------------------------------------------------------------------------------------
@@ -178,20 +196,20 @@ def cartpole() -> SyncVectorEnv:
     return SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
 
 
-def test_every_picture_of_every_game_is_filmed(tmp_path):
+def test_every_frame_of_every_game_is_recorded(tmp_path):
     pytest.importorskip("pygame")
     env = cartpole()
     chance = random_policy(2)
-    played = record_games(env, lambda seen: (chance(seen), None), [5, 6], tmp_path / "film.mp4")
+    played = record_games(env, lambda seen: (chance(seen), None), [5, 6], tmp_path / "video.mp4")
     fps = env.metadata["render_fps"]
     env.close()
-    frames, size, filmed_fps = film_facts(tmp_path / "film.mp4")
-    assert (size, filmed_fps) == ((600, 400), fps)
-    assert frames == sum(game.length + 1 + round(HOLD_S * fps) for game in played.games)
-    pictures = read_film(tmp_path / "film.mp4")[..., 0].astype(np.int16)
-    moved = np.abs(np.diff(pictures, axis=0)).max(axis=(1, 2)) > 30
-    held = moved[played.games[0].length + 1 :][: round(HOLD_S * fps) - 1]
-    assert moved[: played.games[0].length - 1].mean() > 0.8
+    count, size, recorded_fps = video_facts(tmp_path / "video.mp4")
+    assert (size, recorded_fps) == ((600, 400), fps)
+    assert count == sum(episode.length + 1 + round(HOLD_S * fps) for episode in played.episodes)
+    frames = read_video(tmp_path / "video.mp4")[..., 0].astype(np.int16)
+    moved = np.abs(np.diff(frames, axis=0)).max(axis=(1, 2)) > 30
+    held = moved[played.episodes[0].length + 1 :][: round(HOLD_S * fps) - 1]
+    assert moved[: played.episodes[0].length - 1].mean() > 0.8
     assert not held.any()
 
 
@@ -199,27 +217,27 @@ def test_a_game_that_goes_on_is_cut_off(tmp_path):
     pytest.importorskip("pygame")
     env = cartpole()
     chance = random_policy(2)
-    film = tmp_path / "film.mp4"
-    played = record_games(env, lambda seen: (chance(seen), None), [5, 6], film, max_s=0.1)
+    video = tmp_path / "video.mp4"
+    played = record_games(env, lambda seen: (chance(seen), None), [5, 6], video, max_s=0.1)
     env.close()
-    assert [game.length for game in played.games] == [4, 4]  # and the start, at 50 frames a second
-    assert all(game.capped for game in played.games)
-    assert film_facts(film)[0] == 2 * (5 + 50)
+    assert [episode.length for episode in played.episodes] == [4, 4]  # and the start, at 50 frames a second
+    assert all(episode.capped for episode in played.episodes)
+    assert video_facts(video)[0] == 2 * (5 + 50)
 
 
 def untrained_model(path, env_id: str):
-    """As training begins."""
-    from dino_rl.agents.algorithms import make_network
-    from dino_rl.envs.catalog import default_settings, interface, make_single_env
-    from dino_rl.results.model import Model, model_card, save_model
+    """A player at the start of training."""
+    from dino_rl.envs.registry import make_task
+    from dino_rl.experiment import model_card
+    from dino_rl.player import build_network, load_player
+    from dino_rl.presets import default_for
+    from dino_rl.runs.model_file import save_model
 
-    settings = default_settings(env_id)
-    env = make_single_env(settings.env)
-    made_for = interface(env, settings.env)
-    env.close()
-    network = make_network(settings, made_for.observation_shape, len(made_for.actions))
-    save_model(path, network, model_card(settings, made_for))
-    return Model(path)
+    config = default_for(env_id, "dqn", "keras")
+    task = make_task(config.env)
+    network = build_network(config, task.spec.observation.shape, task.spec.num_actions)
+    save_model(path, network, model_card(config, task))
+    return load_player(path)
 
 
 @pytest.mark.parametrize(
@@ -227,26 +245,24 @@ def untrained_model(path, env_id: str):
     [("LunarLander-v3", "Box2D"), ("ALE/Breakout-v5", "ale_py")],
 )
 def test_other_games_before_and_after_training(env_id, package, tmp_path):
-    from dino_rl.record import record_model
-
     pytest.importorskip(package)
-    model = untrained_model(tmp_path / "model.h5", env_id)
-    told = []
-    options = {"before": True, "overlay": True, "max_s": 1, "on_film": lambda *what: told.append(what[:2])}
-    films = record_model(model, tmp_path / "after.mp4", [3], **options)
-    assert [film.name for film in films] == ["before.mp4", "after.mp4"]
-    assert told == [("random play", films[0]), ("the trained player", films[1])]
-    for film in films:
-        frames, (width, _), fps = film_facts(film)
+    player = untrained_model(tmp_path / "model.h5", env_id)
+    reported = []
+    options = {"before": True, "overlay": True, "max_s": 1, "on_video": lambda *of: reported.append(of[:2])}
+    videos = record_model(player, tmp_path / "after.mp4", [3], **options)
+    assert [video.name for video in videos] == ["before.mp4", "after.mp4"]
+    assert reported == [("random play", videos[0]), ("trained agent", videos[1])]
+    for video in videos:
+        frames, (width, _), fps = video_facts(video)
         assert fps == {"LunarLander-v3": 50, "ALE/Breakout-v5": 60}[env_id]  # the games' own speed
         assert frames <= (1 + HOLD_S) * fps + 4  # a step of Breakout is four frames
         assert frames >= 20
         assert width > SIDE_WIDTH
-    picture = read_film(films[1])[-1]
-    assert (picture[:, -SIDE_WIDTH:] > 250).mean() > 0.5  # the panel is mostly white
+    last = read_video(videos[1])[-1]
+    assert (last[:, -SIDE_WIDTH:] > 250).mean() > 0.5  # the panel is mostly white
 
 
-def test_an_interrupted_game_is_on_film(tmp_path):
+def test_an_interrupted_game_is_recorded(tmp_path):
     pytest.importorskip("pygame")
     env = cartpole()
     steps = iter(range(10))
@@ -258,9 +274,9 @@ def test_an_interrupted_game_is_on_film(tmp_path):
             raise KeyboardInterrupt from None
 
     with pytest.raises(KeyboardInterrupt):
-        record_games(env, ten_steps, [1], tmp_path / "film.mp4", Player("me", ("left", "right")))
+        record_games(env, ten_steps, [1], tmp_path / "video.mp4", PanelLabels("me", ("left", "right")))
     env.close()
-    assert film_facts(tmp_path / "film.mp4")[:2] == (11, (600 + SIDE_WIDTH, 400))
+    assert video_facts(tmp_path / "video.mp4")[:2] == (11, (600 + SIDE_WIDTH, 400))
 
 
 @pytest.mark.browser
@@ -274,26 +290,26 @@ def test_the_dino_before_and_after_training(tmp_path, cli, monkeypatch, no_new_b
     arguments = ("--before-after", "--overlay", "--seconds", 1.5, "--seed", 3)
     code, out, err = cli("record", "--model", run, *arguments)
     assert (code, err) == (0, "")
-    films = [run / "videos" / name for name in ("before.mp4", "after.mp4")]
-    for film in films:
-        assert str(film) in out
-        frames, (width, height), fps = film_facts(film)
+    videos = [run / "videos" / name for name in ("before.mp4", "after.mp4")]
+    for video in videos:
+        assert str(video) in out
+        frames, (width, height), fps = video_facts(video)
         assert fps == 60
         assert 90 <= frames - round(HOLD_S * 60) <= 94  # nothing to run into so early
         assert width > 1000
-        assert height == 300 + 2 * MARGIN + EYE + CAPTION_HEIGHT
+        assert height == 300 + 2 * MARGIN + FRAME_SIDE + CAPTION_HEIGHT
     assert "random play" in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (("--out", "film.avi"), "film.avi"),
-        (("--out", "film.mp4", "--before-after"), "--before-after"),
+        (("--out", "video.avi"), "video.avi"),
+        (("--out", "video.mp4", "--before-after"), "--before-after"),
         (("--model", "nothing.h5"), "nothing.h5"),
     ],
 )
-def test_what_cannot_be_filmed(arguments, word, model_file, cli, tmp_path, monkeypatch):
+def test_what_cannot_be_recorded(arguments, word, model_file, cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = cli("record", "--model", model_file, *arguments)
     assert code == 2

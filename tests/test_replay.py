@@ -1,4 +1,4 @@
-"""Replay and its sum tree against brute force: plain Python lists of whole episodes."""
+"""The replay buffer and its sum tree against brute force: plain Python lists of whole episodes."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -7,50 +7,53 @@ import numpy as np
 import pytest
 
 from dino_rl.agents.compressed import CompressedFrames
-from dino_rl.agents.replay import Replay, SumTree
+from dino_rl.agents.replay import Batch, ReplayBuffer, ReplayConfig
+from dino_rl.agents.sum_tree import SumTree
+from dino_rl.spec import ObservationSpec
 
 DISCOUNT = 0.9
 
 
 @dataclass
 class Episode:
-    """What one environment showed from a first frame to a last one. Frames are numbers, all different."""
+    """Frames that one environment showed, first to last. They are numbers, all different."""
 
     start: int  # time of its first frame
     frames: list[int] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     greedy: list[bool] = field(default_factory=list)  # whether each action was
-    end: str = "running"  # then: terminated, truncated, or broken (off without an end)
+    end: str = "running"  # then: terminated, truncated, or abandoned (without an end)
 
 
 class World:
-    """Drives a replay as the training loop does (next-step autoreset), and keeps every episode whole."""
+    """Drives a buffer as the training loop does (next-step autoreset), and keeps every episode whole."""
 
-    def __init__(self, replay: Replay, num_envs: int, seed: int, end_share: float = 0.15):
+    def __init__(self, replay: ReplayBuffer, num_envs: int, seed: int, end_share: float = 0.15):
         self.replay = replay
         self.num_envs = num_envs
+        self.stacked = replay._stack_size > 0
         self.time = 0
         self.episodes: list[list[Episode]] = [[] for _ in range(num_envs)]
         self._rng = np.random.default_rng(seed)
         self._end_share = end_share
         self._frame = itertools.count(1)
-        self._begin()
+        self._start()
 
-    def _begin(self):
+    def _start(self):
         for episodes in self.episodes:
             episodes.append(Episode(self.time, [next(self._frame)]))
         self._first = np.ones(self.num_envs, bool)
 
-    def break_off(self):
-        """The browser died: running episodes have no end, and all begin anew."""
+    def abandon(self):
+        """The browser crashed: running episodes have no end, and all start anew."""
         for episodes in self.episodes:
             if episodes[-1].end == "running":
-                # Its newest frame was seen, but never acted on: it never reached the replay.
+                # No action was chosen on its newest frame, which never reached the buffer.
                 episodes[-1].frames.pop()
-                episodes[-1].end = "broken"
-        self.replay.break_off()
-        self._begin()
+                episodes[-1].end = "abandoned"
+        self.replay.truncate_episodes()
+        self._start()
 
     def step(self):
         action = self._rng.integers(0, 3, self.num_envs)
@@ -73,12 +76,18 @@ class World:
             if ending[env]:
                 terminated[env], truncated[env] = by_crash[env], not by_crash[env]
                 episode.end = "terminated" if by_crash[env] else "truncated"
-        self.replay.add(frames, self._first, action, reward, terminated, truncated, greedy=greedy)
+        self.replay.add(
+            self.as_stored(frames), self._first, action, reward, terminated, truncated, greedy=greedy
+        )
         self._first = np.array([episodes[-1].start == self.time + 1 for episodes in self.episodes])
         self.time += 1
 
+    def as_stored(self, frames: np.ndarray) -> np.ndarray:
+        """Numbers [N] as the frames that the buffer stores, images of one pixel or numbers."""
+        return frames.reshape(-1, 1, 1) if self.stacked else frames
+
     def transitions(self, n_step: int, stack: int, stride: int, cut: bool = False) -> dict[int, tuple]:
-        """Every transition there ever was, by its first frame's number: (time, what a sample must hold)."""
+        """Every transition so far, by its first frame's number: (time, what a sample must contain)."""
         return {
             episode.frames[i]: (episode.start + i, _transition(episode, i, n_step, stack, stride, cut))
             for episodes in self.episodes
@@ -112,28 +121,47 @@ STACKS = [(4, 1), (4, 2), (2, 3), (0, 1)]  # frames of an observation, and slots
 
 
 def make_replay(
-    slots=40, num_envs=3, stack=4, stride=1, n_step=1, exponent=0.0, seed=0, compressed=False, cut=False
-):
-    rng = np.random.default_rng(seed)
-    shape = (slots * num_envs, num_envs, (), np.int32, stack, stride)
-    return Replay(*shape, n_step, DISCOUNT, exponent, rng, compressed, cut)
+    slots=40,
+    num_envs=3,
+    stack=4,
+    stride=1,
+    n_step=1,
+    exponent=0.0,
+    importance=0.0,
+    seed=0,
+    compressed=False,
+    cut=False,
+) -> ReplayBuffer:
+    """A buffer of numbers: images of one pixel, or plain numbers without a stack."""
+    config = ReplayConfig(slots * num_envs, compressed, exponent, importance)
+    observation = ObservationSpec((1, 1, stack) if stack else (), np.dtype(np.int32), stride)
+    return ReplayBuffer(config, num_envs, observation, n_step, DISCOUNT, np.random.default_rng(seed), cut)
 
 
-def first_frames(batch, stack: int) -> np.ndarray:
-    """The numbers of the frames on which the sampled actions were taken."""
-    return batch.observation[:, -1] if stack else batch.observation
+def numbers(observation: np.ndarray) -> np.ndarray:
+    """The frames' numbers: [B, stack], or [B] without a stack."""
+    return observation[:, 0, 0] if observation.ndim == 4 else observation
+
+
+def first_frames(batch: Batch) -> np.ndarray:
+    """The numbers of the newest frames at the start of the sampled transitions."""
+    shown = numbers(batch.observation)
+    return shown[:, -1] if shown.ndim == 2 else shown
 
 
 def assert_as_in_the_world(
-    batch, world: World, n_step: int, stack: int, stride: int = 1, cut: bool = False
+    batch: Batch, world: World, n_step: int, stack: int, stride: int = 1, cut: bool = False
 ) -> set[int]:
     """Every sample is a transition of the world; returns their first frames."""
     known = world.transitions(n_step, stack, stride, cut)
-    frames = first_frames(batch, stack).tolist()
+    frames = first_frames(batch).tolist()
     assert set(frames) <= set(known), f"{set(frames) - set(known)} start no transition"
     for name in ("observation", "action", "reward", "discount", "next_observation"):
         expected = np.array([known[frame][1][name] for frame in frames])
-        np.testing.assert_allclose(getattr(batch, name), expected, rtol=1e-5, atol=1e-6, err_msg=name)
+        sampled = getattr(batch, name)
+        if name.endswith("observation"):
+            sampled = numbers(sampled)
+        np.testing.assert_allclose(sampled, expected, rtol=1e-5, atol=1e-6, err_msg=name)
     return set(frames)
 
 
@@ -147,7 +175,7 @@ def test_samples_are_the_transitions_that_happened(n_step, stack, stride, steps)
     for _ in range(steps):
         world.step()
     sampled = assert_as_in_the_world(replay.sample(3000), world, n_step, stack, stride)
-    # All are there, but for those at the edges: what the cursor is about to overwrite, or has not completed.
+    # All are sampled but those at the edges: the cursor is about to overwrite them, or they are incomplete.
     reach = stack * stride
     held = range(max(reach, steps - slots + reach + 1), steps - n_step - 1)
     known = world.transitions(n_step, stack, stride)
@@ -183,13 +211,13 @@ def test_returns_end_before_an_action_that_is_not_greedy(n_step, stack):
 
 @pytest.mark.parametrize("n_step", [1, 5])
 @pytest.mark.parametrize("stack", [4, 0])
-@pytest.mark.parametrize("broken_at", [[20], [20, 21, 24], [55, 70]])
-def test_nothing_reaches_across_a_break(n_step, stack, broken_at):
+@pytest.mark.parametrize("abandoned_at", [[20], [20, 21, 24], [55, 70]])
+def test_no_transition_crosses_the_point_where_episodes_were_abandoned(n_step, stack, abandoned_at):
     replay = make_replay(slots=40, stack=stack, n_step=n_step)
     world = World(replay, num_envs=3, seed=3, end_share=0.1)
     for time in range(75):
-        if time in broken_at:
-            world.break_off()
+        if time in abandoned_at:
+            world.abandon()
         world.step()
         if time > 12:
             assert_as_in_the_world(replay.sample(200), world, n_step, stack)
@@ -204,8 +232,8 @@ def test_the_action_between_two_episodes_is_never_sampled(stack):
     last_frames = {e.frames[-1] for episodes in world.episodes for e in episodes if e.end != "running"}
     assert len(last_frames) > 50
     batch = replay.sample(3000)
-    assert not last_frames & set(first_frames(batch, stack).tolist())
-    assert np.abs(batch.reward).max() < 1e3  # the loop's reward for such an action is 1e6 in this world
+    assert not last_frames & set(first_frames(batch).tolist())
+    assert np.abs(batch.reward).max() < 1e3  # such an action has a reward of 1e6 in this world
 
 
 def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not():
@@ -229,7 +257,7 @@ def test_a_truncated_episode_bootstraps_and_a_terminated_one_does_not():
     assert 110 not in discount
 
 
-def test_nothing_after_a_lost_life_counts_and_yet_the_game_goes_on():
+def test_a_lost_life_is_terminal_for_the_return_but_the_episode_continues():
     replay = make_replay(slots=50, num_envs=1, stack=0, n_step=3)
     for time in range(20):
         nothing = np.zeros(1, bool)
@@ -244,8 +272,9 @@ def test_nothing_after_a_lost_life_counts_and_yet_the_game_goes_on():
     assert reward[10] == pytest.approx(2.71)  # the step after it is one like any other
 
 
-def test_images_are_kept_once_and_stacked_newest_last():
-    replay = Replay(400, 2, (8, 8), np.uint8, 4, 1, 1, 0.99, 0.0, np.random.default_rng(0))
+def test_images_are_stored_once_and_stacked_newest_last():
+    observation = ObservationSpec((8, 8, 4), np.dtype(np.uint8))
+    replay = ReplayBuffer(ReplayConfig(400), 2, observation, 1, 0.99, np.random.default_rng(0))
     for time in range(30):
         frame = np.full((2, 8, 8), time, np.uint8)
         nothing = np.zeros(2, bool)
@@ -262,29 +291,29 @@ def test_images_are_kept_once_and_stacked_newest_last():
 def test_compressed_frames_are_the_same_frames_in_less_memory():
     frames = CompressedFrames((50, 4, 80, 80), np.uint8)
     rng = np.random.default_rng(3)
-    pictures = np.full((50, 4, 80, 80), 255, np.uint8)
-    pictures[:, :, 60:70, 10:20] = rng.integers(0, 256, (50, 4, 10, 10))
+    images = np.full((50, 4, 80, 80), 255, np.uint8)
+    images[:, :, 60:70, 10:20] = rng.integers(0, 256, (50, 4, 10, 10))
     for slot in range(50):
-        frames[slot] = pictures[slot]
+        frames[slot] = images[slot]
     slots, envs = rng.integers(50, size=300), rng.integers(4, size=300)
-    np.testing.assert_array_equal(frames[slots, envs], pictures[slots, envs])
-    assert frames.state(50)["_frame_bytes"].nbytes < pictures.nbytes / 10
+    np.testing.assert_array_equal(frames[slots, envs], images[slots, envs])
+    assert frames.state(50)["_frame_bytes"].nbytes < images.nbytes / 10
 
 
 # --- Priorities ----------------------------------------------------------------------------------------
 
 
-def full_replay(exponent=0.6, steps=50, slots=40) -> tuple[Replay, World]:
-    replay = make_replay(slots, stack=4, n_step=1, exponent=exponent)
+def full_replay(exponent=0.6, steps=50, slots=40, importance=0.0) -> tuple[ReplayBuffer, World]:
+    replay = make_replay(slots, stack=4, n_step=1, exponent=exponent, importance=importance)
     world = World(replay, num_envs=3, seed=1)
     for _ in range(steps):
         world.step()
     return replay, world
 
 
-def shares(replay: Replay, draws: int = 40_000) -> dict[int, float]:
+def shares(replay: ReplayBuffer, draws: int = 40_000) -> dict[int, float]:
     """How often each transition is drawn, by its index."""
-    index, counts = np.unique(replay.sample(draws).index, return_counts=True)
+    index, counts = np.unique(replay.sample(draws).indices, return_counts=True)
     return dict(zip(index.tolist(), (counts / draws).tolist(), strict=True))
 
 
@@ -300,15 +329,17 @@ def test_drawn_in_proportion_to_td_errors():
 
 
 def test_importance_weights_undo_the_preference():
-    replay, _ = full_replay(exponent=0.6)
+    replay, _ = full_replay(exponent=0.6, importance=0.4)
+    plain, _ = full_replay(exponent=0.6)
     index = np.array(sorted(shares(replay)))
-    replay.update_priorities(index, np.linspace(0.1, 5, len(index)))
+    for each in (replay, plain):
+        each.update_priorities(index, np.linspace(0.1, 5, len(index)))
     priority = dict(zip(index.tolist(), (np.linspace(0.1, 5, len(index)) + 1e-3) ** 0.6, strict=True))
-    batch = replay.sample(64, importance_exponent=0.4)
-    drawn = np.array([priority[i] for i in batch.index.tolist()])
+    batch = replay.sample(64)
+    drawn = np.array([priority[i] for i in batch.indices.tolist()])
     np.testing.assert_allclose(batch.weight, (drawn.min() / drawn) ** 0.4, rtol=1e-5)
     assert batch.weight.max() == pytest.approx(1.0)
-    assert (replay.sample(64).weight == 1).all()
+    assert (plain.sample(64).weight == 1).all()
 
 
 def test_without_an_exponent_all_are_equally_likely():
@@ -323,18 +354,18 @@ def test_an_overwritten_transition_loses_its_priority():
     index = np.array(sorted(shares(replay)))
     oldest = index[index // 3 == min(set((index // 3).tolist()), key=lambda slot: (slot - world.time) % 40)]
     replay.update_priorities(oldest, np.full(len(oldest), 1e6))
-    assert set(replay.sample(100).index.tolist()) == set(oldest.tolist())
+    assert set(replay.sample(100).indices.tolist()) == set(oldest.tolist())
     for _ in range(5):
         world.step()
     drawn = replay.sample(2000)
-    assert not set(drawn.index.tolist()) & set(oldest.tolist())
+    assert not set(drawn.indices.tolist()) & set(oldest.tolist())
     assert_as_in_the_world(drawn, world, 1, 4)
-    # An answer that comes late must not bring it back.
+    # TD errors that arrive late must not make it sampleable again.
     replay.update_priorities(oldest, np.full(len(oldest), 1e9))
-    assert not set(replay.sample(2000).index.tolist()) & set(oldest.tolist())
+    assert not set(replay.sample(2000).indices.tolist()) & set(oldest.tolist())
 
 
-def test_what_is_new_has_the_highest_priority_so_far():
+def test_new_transitions_have_the_highest_priority_so_far():
     replay, world = full_replay(exponent=1.0)
     index = np.array(sorted(shares(replay)))
     replay.update_priorities(index, np.ones(len(index)))
@@ -351,18 +382,20 @@ def test_what_is_new_has_the_highest_priority_so_far():
 @pytest.mark.parametrize("steps", [17, 90])
 @pytest.mark.parametrize("stack", [4, 0])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_restored_replay_goes_on_as_if_nothing_had_happened(steps, stack, compressed):
+def test_a_restored_buffer_continues_exactly(steps, stack, compressed):
     def make(seed):
-        return make_replay(slots=40, stack=stack, n_step=3, exponent=0.5, seed=seed, compressed=compressed)
+        return make_replay(
+            stack=stack, n_step=3, exponent=0.5, importance=0.4, seed=seed, compressed=compressed
+        )
 
     original = make(1)
     world = World(original, num_envs=3, seed=2)
     for time in range(steps):
         if time == 10:
-            world.break_off()
+            world.abandon()
         world.step()
     batch = original.sample(20)
-    original.update_priorities(batch.index, np.arange(20.0))
+    original.update_priorities(batch.indices, np.arange(20.0))
     copy = make(2)
     copy.restore({name: np.array(array) for name, array in original.state().items()})
     copy._rng.bit_generator.state = original._rng.bit_generator.state
@@ -375,9 +408,9 @@ def test_a_restored_replay_goes_on_as_if_nothing_had_happened(steps, stack, comp
         frame, action, reward = rng.integers(10**6, size=3), rng.integers(3, size=3), rng.normal(size=3)
         ends = rng.random((3, 3)) < 0.1
         for replay in (original, copy):
-            replay.add(frame, ends[0], action, reward, ends[1], ends[2] & ~ends[1])
-        batches = [replay.sample(16, 0.4) for replay in (original, copy)]
-        for name in vars(batches[0]):
+            replay.add(world.as_stored(frame), ends[0], action, reward, ends[1], ends[2] & ~ends[1])
+        batches = [replay.sample(16) for replay in (original, copy)]
+        for name in Batch._fields:
             np.testing.assert_array_equal(*(getattr(batch, name) for batch in batches), err_msg=name)
 
 
@@ -398,7 +431,7 @@ def test_sum_tree_equals_a_plain_array(size):
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
-def test_sum_tree_draws_in_proportion_and_never_what_is_zero(size):
+def test_sum_tree_draws_in_proportion_and_no_item_of_priority_zero(size):
     rng = np.random.default_rng(size)
     priority = rng.random(size) ** 3 * (rng.random(size) < 0.5)
     priority[size // 2] = 0.5
@@ -407,7 +440,7 @@ def test_sum_tree_draws_in_proportion_and_never_what_is_zero(size):
     draws = 200_000
     counts = np.bincount(tree.sample(rng, draws), minlength=size)
     expected = draws * priority / priority.sum()
-    # Stratified: a stretch of the total that is k strata long is hit k times, give or take its two ends.
+    # Stratified: an item whose priority is k strata long is drawn k times, plus or minus its two ends.
     assert np.abs(counts - expected).max() <= 2
     assert (counts[priority == 0] == 0).all()
 

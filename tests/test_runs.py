@@ -1,4 +1,4 @@
-"""Finding runs, their models and films again; their numbers as a table and as curves."""
+"""Runs on disk: their models, videos and numbers, as a table and as curves."""
 
 import json
 import os
@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dino_rl.envs.dino import ACTIONS
 from dino_rl.errors import RunError
-from dino_rl.results.plots import plot_comparison, plot_run
-from dino_rl.results.runlog import EPISODE_COLUMNS, INTERVAL_COLUMNS, VALIDATION_COLUMNS, RunLog
-from dino_rl.results.runs import Run, find_runs, model_of, newest_run, videos_of
+from dino_rl.runs import RunDirectory, find_runs, newest_run
+from dino_rl.runs.csv_log import EPISODE_COLUMNS, INTERVAL_COLUMNS, VALIDATION_COLUMNS, RunLog
+from dino_rl.runs.plots import plot_comparison, plot_run
+from dino_rl.runs.run_directory import model_of, videos_dir
+
+ACTIONS = ("nothing", "jump", "duck")
 
 
 def write_run(path, started_ago_s=0.0, level=1.0, validations=(300.0, 900.0, 700.0)):
-    """A run as training leaves it, with numbers that follow a formula."""
+    """The files of a run, with numbers that follow a formula."""
     path.mkdir(parents=True)
     about = path / "run.json"
     settings = {"env": {"id": "ChromeDino-v0"}, "algorithm": "dqn", "stop_return": None}
@@ -43,7 +45,7 @@ def write_run(path, started_ago_s=0.0, level=1.0, validations=(300.0, 900.0, 700
 
 @pytest.fixture
 def runs(tmp_path):
-    """Three runs, the second the newest, and what is none."""
+    """Three runs, of which the second is the newest, and two directories that are no runs."""
     directory = tmp_path / "runs"
     write_run(directory / "first", started_ago_s=500)
     write_run(directory / "second", started_ago_s=10, level=3.0)
@@ -59,36 +61,60 @@ def test_the_newest_run_is_found(runs):
     run = newest_run(runs)
     assert (run.name, run.env, run.algorithm) == ("second", "ChromeDino-v0", "dqn")
     assert (run.steps, run.minutes, run.best_validation) == (8000, 20.0, 900.0)
-    assert np.isnan(Run(runs / "third").best_validation)
+    assert np.isnan(RunDirectory(runs / "third").best_validation)
 
 
-def test_its_best_model_and_its_newest_films_are_found(runs):
+def test_its_best_model_and_its_newest_videos_are_found(runs):
     run = newest_run(runs)
     with pytest.raises(RunError, match=r"best\.h5"):
         run.best_model  # noqa: B018
     (run.path / "best.h5").write_bytes(b"")
     assert model_of(run.path) == run.best_model == run.path / "best.h5"
     assert run.videos == []
-    assert videos_of(run.best_model) == run.path / "videos"
+    assert videos_dir(run.best_model) == run.path / "videos"
     run.path.joinpath("videos").mkdir()
     for age, name in enumerate(("new", "older", "oldest")):
-        film = run.path / "videos" / f"{name}.mp4"
-        film.write_bytes(b"")
-        os.utime(film, (time.time() - age,) * 2)
-    assert [film.stem for film in run.videos] == ["new", "older", "oldest"]
+        video = run.path / "videos" / f"{name}.mp4"
+        video.write_bytes(b"")
+        os.utime(video, (time.time() - age,) * 2)
+    (run.path / "videos" / "part-next.mp4").write_bytes(b"")  # being written
+    assert [video.stem for video in run.videos] == ["new", "older", "oldest"]
 
 
-def test_a_model_outside_of_a_run_keeps_its_films_by_its_name(tmp_path):
+def test_a_model_outside_of_a_run_has_its_videos_by_its_name(tmp_path):
     model = tmp_path / "models" / "best.h5"
     assert model_of(model) == model
-    assert videos_of(model).parts == ("videos", "best")
+    assert videos_dir(model).parts == ("videos", "best")
 
 
 def test_where_no_run_is(tmp_path):
-    with pytest.raises(RunError, match="train makes one"):
+    with pytest.raises(RunError, match="start one with"):
         newest_run(tmp_path)
     with pytest.raises(RunError, match="not a run directory"):
-        Run(tmp_path)
+        RunDirectory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("about", "columns", "expected"),
+    [
+        ({"score": "score"}, {}, ("dqn", "score", None)),
+        ({"score": "return"}, {"score": 3.0}, ("dqn", "return", None)),
+        ({}, {"score": 3.0, "return": 3.0}, ("dqn", "return", None)),
+        ({}, {"score": 50.0, "return": -0.5}, ("dqn", "score", None)),
+        ({}, {}, ("dqn", "return", None)),
+        ({"settings": {"algorithm": "cem", "stop_return": 190.0}}, {}, ("cem", "return", 190.0)),
+        ({"settings": {"algo": "ppo", "run": {"stop_return": 475.0}}}, {}, ("ppo", "return", 475.0)),
+    ],
+)
+def test_run_json_of_this_version_and_of_0_1_0(about, columns, expected, tmp_path):
+    settings = {"env": {"id": "CartPole-v1"}} | about.get("settings", {})
+    (tmp_path / "run.json").write_text(json.dumps(about | {"settings": settings}))
+    if columns:
+        log = RunLog(tmp_path, (), ())
+        log.episodes.add(dict.fromkeys(EPISODE_COLUMNS, 1) | columns)
+        log.close()
+    run = RunDirectory(tmp_path)
+    assert (run.algorithm, run.score_name, run.target) == expected
 
 
 def test_runs_are_listed(runs, cli):
@@ -101,7 +127,7 @@ def test_runs_are_listed(runs, cli):
 
 
 def brightness(path) -> float:
-    """0 to 1: of a picture's edge, where nothing is drawn."""
+    """0 to 1: of an image's edge, where nothing is drawn."""
     return float(np.asarray(Image.open(path).convert("L"))[:4].mean()) / 255
 
 
@@ -122,9 +148,9 @@ def test_runs_are_compared(runs, cli, tmp_path):
     assert brightness(drawn[0]) > 0.95
     assert brightness(drawn[1]) < 0.15
     both = np.asarray(Image.open(drawn[0]).convert("RGB")).astype(int)
-    plot_comparison([Run(runs / "second")], tmp_path)
+    plot_comparison([RunDirectory(runs / "second")], tmp_path)
     one = np.asarray(Image.open(tmp_path / "compare-second-light.png").convert("RGB")).astype(int)
-    orange = [np.abs(picture - (0xD5, 0x5E, 0x00)).sum(axis=2).min() for picture in (both, one)]
+    orange = [np.abs(image - (0xD5, 0x5E, 0x00)).sum(axis=2).min() for image in (both, one)]
     assert orange[0] == 0
     assert orange[1] > 0
 

@@ -1,48 +1,9 @@
-"""What a search leaves, and its command line: no Ray needed."""
-
-import csv
+"""The command line of a search: no Ray needed."""
 
 import pytest
 
-from dino_rl.errors import DinoError, RunError
-from dino_rl.results.search import Outcome, load_outcomes, plot_search, rank, save_outcome, write_ranking
+from dino_rl.errors import DinoError
 from dino_rl.settings import PRESETS, RunSettings, SearchSettings, from_dict, with_actors, with_network
-
-FAST = Outcome(64, "relu", 1e-3, True, 9_000, 30.0, 196.0)
-SLOW = Outcome(32, "tanh", 2e-3, True, 7_000, 90.0, 195.0)
-NEAR = Outcome(32, "relu", 5e-3, False, 20_000, 80.0, 150.0)
-FAR = Outcome(64, "tanh", 1e-2, False, 1_000, 5.0, 12.0)
-NOTHING = Outcome(64, "tanh", 2e-2, False, 100, 1.0, float("nan"))
-
-
-def test_who_never_reaches_the_target_is_last_and_not_dropped():
-    assert rank([FAR, NEAR, FAST, SLOW], "steps") == [SLOW, FAST, NEAR, FAR]
-    assert rank([NOTHING, FAR, NEAR, FAST, SLOW], "seconds") == [FAST, SLOW, NEAR, FAR, NOTHING]
-
-
-def test_outcomes_are_kept_and_a_damaged_one_is_named(tmp_path):
-    for outcome in (FAST, NEAR):
-        save_outcome(tmp_path, outcome)
-    assert sorted(load_outcomes(tmp_path), key=lambda each: each.steps) == [FAST, NEAR]
-    (tmp_path / FAST.name / "outcome.json").write_text("{")
-    with pytest.raises(RunError, match=FAST.name):
-        load_outcomes(tmp_path)
-
-
-def test_ranking_opens_in_a_spreadsheet_and_is_drawn(tmp_path):
-    ranked = rank([FAR, NEAR, FAST, SLOW], "steps")
-    write_ranking(tmp_path / "ranking.csv", ranked)
-    with (tmp_path / "ranking.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["rank"], row["steps"]) for row in rows] == [
-        ("1", "7000"),
-        ("2", "9000"),
-        ("3", "20000"),
-        ("4", "1000"),
-    ]
-    paths = plot_search(tmp_path, ranked, "steps", "title")
-    assert [path.read_bytes()[:4] for path in paths] == [b"\x89PNG"] * 2
-    assert plot_search(tmp_path, [FAR], "steps", "nobody reached it")
 
 
 @pytest.mark.parametrize("name", ["dino", "vectors-cem", "vectors-rllib-ppo"])

@@ -18,33 +18,57 @@ from conftest import command, finish, wait_for
 from gymnasium.vector import AutoresetMode
 from tiny_run import TINY, TINY_IDLE
 
-from dino_rl import train as train_module
-from dino_rl.envs.catalog import default_settings
+from dino_rl.browser.game_settings import GameSettings
+from dino_rl.envs.dino import task as dino_task
+from dino_rl.envs.dino.variation import DRAWN_SEEDS_FROM
 from dino_rl.errors import BrowserError, RunError
-from dino_rl.results.model import Model
-from dino_rl.results.runlog import EPISODE_COLUMNS, INTERVAL_COLUMNS, VALIDATION_COLUMNS, read_table
-from dino_rl.results.statistics import IntervalStatistics
-from dino_rl.settings import DRAWN_SEEDS_FROM, PRESETS, DQNSettings, EnvSettings, GameSettings, RunSettings
-from dino_rl.train import VALIDATION_SEED, Trainer
+from dino_rl.experiment import make_run
+from dino_rl.player import KerasPlayer
+from dino_rl.presets import default_for, preset
+from dino_rl.runs.csv_log import EPISODE_COLUMNS, INTERVAL_COLUMNS, VALIDATION_COLUMNS, read_table
+from dino_rl.spec import ObservationSpec, TaskSpec
+from dino_rl.train_config import TrainConfig
+from dino_rl.training import callbacks
+from dino_rl.training.callbacks import VALIDATION_SEED, Callback, Checkpoints, Validation
+from dino_rl.training.run import Run
+from dino_rl.training.statistics import IntervalClock
 
-LANES, ACTIONS = 3, 3
-LOGIC = RunSettings(
-    env=EnvSettings(num_envs=LANES, greedy_envs=1),
-    dqn=DQNSettings(
-        network="dense",
-        batch_size=8,
-        replay_ratio=1.0,
-        replay_capacity=600,
-        learning_starts=60,
-        epsilon_floors=(0.1, 0.005),
-    ),
-    steps=600,
-    minutes=None,
-    validations=3,
-    validation_games=4,
-    validation_time_share=1e9,
+ENVS, ACTIONS = 3, 3
+
+
+def changed(config: TrainConfig, **sections) -> TrainConfig:
+    """A configuration with other values in some sections: changed(LOGIC, run={"steps": 60})."""
+    for name, values in sections.items():
+        section = getattr(config, name)
+        nested = {
+            key: replace(getattr(section, key), **value)
+            for key, value in values.items()
+            if isinstance(value, dict)
+        }
+        config = replace(config, **{name: replace(section, **{**values, **nested})})
+    return config
+
+
+LOGIC = changed(
+    preset("dino"),
+    env={"num_envs": ENVS, "greedy_envs": 1},
+    dqn={
+        "network": {"torso": "dense"},
+        "replay": {"capacity": 600},
+        "exploration": {"epsilon_floors": (0.1, 0.005)},
+        "batch_size": 8,
+        "samples_per_insert": 1.0,
+        "learning_starts": 60,
+    },
+    run={
+        "steps": 600,
+        "minutes": None,
+        "validations": 3,
+        "validation_games": 4,
+        "validation_time_share": 1e9,
+    },
 )
-IDLE = replace(LOGIC, dqn=replace(LOGIC.dqn, learning_starts=10**9))  # where learning would only take time
+IDLE = changed(LOGIC, dqn={"learning_starts": 10**9})  # where learning would only take time
 
 
 class World(gymnasium.vector.VectorEnv):
@@ -57,7 +81,7 @@ class World(gymnasium.vector.VectorEnv):
     def get_attr(self, name: str) -> tuple:
         return (getattr(self, name),) * self.num_envs
 
-    def __init__(self, num_envs: int = LANES, length: int = 12, fail_at: tuple[int, ...] = ()):
+    def __init__(self, num_envs: int = ENVS, length: int = 12, fail_at: tuple[int, ...] = ()):
         self.num_envs = num_envs
         self.single_observation_space = gymnasium.spaces.Box(-1, 1, (ACTIONS,), np.float32)
         self.single_action_space = gymnasium.spaces.Discrete(ACTIONS)
@@ -97,14 +121,14 @@ class World(gymnasium.vector.VectorEnv):
         terminated, truncated = ends & (self._rng.random(self.num_envs) < 0.5) & ~fresh, np.zeros(1, bool)
         truncated = ends & ~terminated & ~fresh
         self.over = terminated | truncated
-        for lane in range(self.num_envs):
-            if fresh[lane]:
-                self.actions[lane] = Counter()
+        for i in range(self.num_envs):
+            if fresh[i]:
+                self.actions[i] = Counter()
             else:
-                self.actions[lane][int(actions[lane])] += 1
-            if self.over[lane]:
-                taken = [self.actions[lane][action] for action in range(ACTIONS)]
-                episode = {"step": self.steps * self.num_envs, "env": lane, "score": self.scores[lane]}
+                self.actions[i][int(actions[i])] += 1
+            if self.over[i]:
+                taken = [self.actions[i][action] for action in range(ACTIONS)]
+                episode = {"step": self.steps * self.num_envs, "env": i, "score": self.scores[i]}
                 self.episodes.append(episode | {"taken": taken})
         return self._observe(), rewards, terminated, truncated, self._info()
 
@@ -126,25 +150,30 @@ class Judges(World):
 
 
 class Worlds:
-    """Gives trainers worlds instead of browsers, and keeps them."""
+    """Gives runs worlds instead of browsers, and keeps them."""
 
-    verdicts = (10.0, 30.0, 20.0)  # what validations find, in turn
+    verdicts = (10.0, 30.0, 20.0)  # results of validations, in turn
 
     def __init__(self, patch: pytest.MonkeyPatch):
         self.made: list[World] = []
         self.judges: list[Judges] = []
-        self.judged: tuple = ()  # the games of the last validation
         self.options: list[dict] = []  # of the worlds to come
-        patch.setattr(train_module, "make_training_env", self._make)
-        patch.setattr(train_module, "make_evaluation_envs", self._judge)
+        spec = TaskSpec(
+            ObservationSpec((ACTIONS,), np.dtype(np.float32)),
+            ("nothing", "jump", "duck"),
+            ("speed",),
+            score="score",
+        )
+        patch.setattr(dino_task.DinoTask, "spec", spec)
+        patch.setattr(dino_task.DinoTask, "make_training_env", lambda task, watch=False: self._make(task))
+        patch.setattr(dino_task.DinoTask, "make_validation_envs", lambda task, *args: self._judge(*args))
 
-    def _make(self, settings: EnvSettings, watch: bool = False) -> World:
-        self.made.append(World(settings.num_envs, **(self.options.pop(0) if self.options else {})))
+    def _make(self, task: dino_task.DinoTask) -> World:
+        self.made.append(World(task.config.num_envs, **(self.options.pop(0) if self.options else {})))
         return self.made[-1]
 
-    def _judge(self, settings: EnvSettings, num_envs: int, max_score: int, games: tuple) -> list[Judges]:
+    def _judge(self, num_envs: int, max_score: int) -> list[Judges]:
         self.judges.append(Judges(num_envs, self.verdicts[len(self.judges) % 3]))
-        self.judged = games
         return self.judges[-1:]
 
 
@@ -153,15 +182,16 @@ def worlds(monkeypatch) -> Worlds:
     return Worlds(monkeypatch)
 
 
-def run(settings: RunSettings, run_dir: Path, **options) -> Trainer:
+def train(config: TrainConfig, run_dir: Path, callbacks_: tuple[Callback, ...] = (), **options) -> Run:
     """A whole run."""
-    trainer = Trainer(settings, run_dir, **options)
-    try:
-        for _ in trainer.run("test"):
-            pass
-    finally:
-        trainer.close()
-    return trainer
+    with make_run(config, run_dir, callbacks_, command="test", **options) as run:
+        run.run()
+    return run
+
+
+def callback_of(run: Run, kind: type):
+    """The run's callback of a class."""
+    return next(callback for callback in run.callbacks if isinstance(callback, kind))
 
 
 def rows(path: Path) -> list[dict]:
@@ -178,50 +208,58 @@ def comparable(run_dir: Path, name: str) -> list[dict]:
 
 
 @dataclass
-class Run:
+class WholeRun:
     """A run that is over, and what its worlds saw of it."""
 
-    trainer: Trainer
+    run: Run
     worlds: Worlds
     directory: Path
     best: list[bytes]  # best.h5 after each validation
 
 
+class CopiesOfBest(Callback):
+    """Keeps best.h5 as it is after each validation."""
+
+    def __init__(self, run_dir: Path):
+        self.path, self.copies = run_dir / "best.h5", []
+
+    def on_validation(self, run, row):
+        self.copies.append(self.path.read_bytes())
+
+
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory) -> Run:
+def whole_run(tmp_path_factory) -> WholeRun:
     """LOGIC from its start to its end, with a row in intervals.csv for each step."""
     with pytest.MonkeyPatch.context() as patch:
         worlds = Worlds(patch)
-        patch.setattr(train_module, "INTERVAL_S", 0.0)
-        directory, best = tmp_path_factory.mktemp("logic"), []
-        trainer = Trainer(LOGIC, directory)
-        for report in trainer.run("python run_dino.py train"):
-            if report.validation:
-                best.append((directory / "best.h5").read_bytes())
-        trainer.close()
-    return Run(trainer, worlds, directory, best)
+        patch.setattr(callbacks, "INTERVAL_S", 0.0)
+        directory = tmp_path_factory.mktemp("logic")
+        best = CopiesOfBest(directory)
+        with make_run(LOGIC, directory, [best], command="python run_dino.py train") as run:
+            run.run()
+    return WholeRun(run, worlds, directory, best.copies)
 
 
 def test_episodes_csv_says_what_happened(whole_run):
-    trainer, (world,) = whole_run.trainer, whole_run.worlds.made
+    run, (world,) = whole_run.run, whole_run.worlds.made
     table = rows(whole_run.directory / "episodes.csv")
     assert tuple(table[0])[: len(EPISODE_COLUMNS)] == EPISODE_COLUMNS
-    assert len(table) == len(world.episodes) == trainer.episodes
+    assert len(table) == len(world.episodes) == run.episodes
     assert len(table) > 30
     for number, (row, episode) in enumerate(zip(table, world.episodes, strict=True), 1):
         assert int(row["episode"]) == number
         assert int(row["step"]) == episode["step"]
         assert int(row["env"]) == episode["env"]
-        assert int(row["greedy"]) == (episode["env"] == LANES - 1)
+        assert int(row["greedy"]) == (episode["env"] == ENVS - 1)
         assert float(row["score"]) == float(row["return"]) == episode["score"]
         assert [int(row[name]) for name in ("nothing", "jump", "duck")] == episode["taken"]
         assert float(row["start_speed"]) == 6.0
         assert float(row["end_speed"]) == 6.0 + episode["score"]
         assert int(row["length"]) == sum(episode["taken"])
-        schedule = LOGIC.dqn.epsilon((episode["step"] - LANES) / 600)
+        schedule = LOGIC.dqn.exploration.epsilon((episode["step"] - ENVS) / 600)
         explored = (max(schedule, 0.1), max(schedule, 0.005), 0.0)[episode["env"]]
         assert float(row["epsilon"]) == pytest.approx(explored, rel=1e-4)
-    assert trainer.step == world.steps * LANES == 600
+    assert run.step == world.steps * ENVS == 600
     assert [float(row["minutes"]) for row in table] == sorted(float(row["minutes"]) for row in table)
 
 
@@ -229,11 +267,12 @@ def test_intervals_csv_says_how_it_went(whole_run):
     table = read_table(whole_run.directory / "intervals.csv")
     assert tuple(table)[: len(INTERVAL_COLUMNS)] == INTERVAL_COLUMNS
     steps = np.array(table["step"])
-    assert steps.tolist() == list(range(LANES, 601, LANES))
+    assert steps.tolist() == list(range(ENVS, 601, ENVS))
     np.testing.assert_allclose(table["progress"], steps / 600, rtol=1e-4)
     np.testing.assert_array_equal(table["replay_frames"], np.minimum(steps, 600))
-    before = (steps - LANES) / 600
-    np.testing.assert_allclose(table["epsilon"], [LOGIC.dqn.epsilon(p) for p in before], rtol=1e-4)
+    before = (steps - ENVS) / 600
+    epsilon = LOGIC.dqn.exploration.epsilon
+    np.testing.assert_allclose(table["epsilon"], [epsilon(p) for p in before], rtol=1e-4)
     np.testing.assert_allclose(
         table["learning_rate"], [LOGIC.dqn.learning_rate_at(p) for p in steps / 600], rtol=1e-4
     )
@@ -241,7 +280,7 @@ def test_intervals_csv_says_how_it_went(whole_run):
     updates = np.array(table["updates"])
     assert (updates[steps <= 60] == 0).all()
     np.testing.assert_allclose(updates, np.maximum(0, steps - 60) // 8, atol=1)
-    assert whole_run.trainer.learner.updates == updates[-1]
+    assert whole_run.run.algorithm.updates == updates[-1]
     learned = np.diff(updates, prepend=0) > 0
     for name in ("loss", "q_mean"):
         assert np.isfinite(np.array(table[name])[learned]).all()
@@ -254,12 +293,23 @@ def test_games_of_training_and_of_validation_are_never_the_same(whole_run):
     held_out = [seed for judges in whole_run.worlds.judges for seed in judges.seeds]
     assert drawn
     assert min(drawn) >= DRAWN_SEEDS_FROM
-    assert max(drawn) + LANES < 2**32
+    assert max(drawn) + ENVS < 2**32
     assert held_out == [VALIDATION_SEED + i for i in range(4)] * 3
     assert max(held_out) < DRAWN_SEEDS_FROM
     assert min(held_out) > 10_000  # those of `evaluate` begin at 0
+
+
+def test_validation_games_are_the_game_and_the_game_as_live_play_varies_it(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        dino_task.DinoTask, "_make_vector", lambda task, *args, **kw: made.append((*args, kw))
+    )
+    list(dino_task.DinoTask(LOGIC.env).make_validation_envs(5, 77))
+    (first, one), (second, other) = made
     plain = GameSettings()
-    assert whole_run.worlds.judged == (plain, whole_run.trainer.settings.env.variation.as_live(plain))
+    assert (first, second) == (3, 2)
+    assert (one["game"], other["game"]) == (plain, LOGIC.env.variation.as_live(plain))
+    assert one["max_score"] == other["max_score"] == 77
 
 
 def test_best_is_the_model_of_the_best_validation(whole_run):
@@ -271,7 +321,7 @@ def test_best_is_the_model_of_the_best_validation(whole_run):
     assert table["games"] == [4, 4, 4]
     assert table["step"] == pytest.approx([201, 402, 600], abs=3)
     assert whole_run.best[0] != whole_run.best[1] == whole_run.best[2]
-    card = Model(whole_run.directory / "best.h5").card
+    card = KerasPlayer(whole_run.directory / "best.h5").card
     assert card["validation"]["mean"] == 31.5
     assert card["validation"]["first_seed"] == VALIDATION_SEED
     assert card["training"]["command"] == "python run_dino.py train"
@@ -280,52 +330,65 @@ def test_best_is_the_model_of_the_best_validation(whole_run):
 
 
 def test_a_validation_that_lasts_to_the_end_of_the_run_is_its_last(worlds, tmp_path, monkeypatch):
-    an_hour_each = property(lambda trainer: trainer.step / 10 + 3600 * len(worlds.judges))
-    monkeypatch.setattr(Trainer, "seconds", an_hour_each)
-    run(replace(IDLE, steps=None, minutes=1.0), tmp_path)
+    an_hour_each = property(lambda run: run.step / 10 + 3600 * len(worlds.judges))
+    monkeypatch.setattr(Run, "seconds", an_hour_each)
+    train(changed(IDLE, run={"steps": None, "minutes": 1.0}), tmp_path)
     assert [float(row["mean"]) for row in rows(tmp_path / "validations.csv")] == [11.5]
 
 
 def test_what_is_drawn_while_the_games_are_made_leaves_the_weights_alone(worlds, tmp_path, monkeypatch):
     def weights(name: str) -> list[np.ndarray]:
-        trainer = Trainer(IDLE, tmp_path / name)
-        trainer.close()
-        return trainer.learner.network.get_weights()
+        with make_run(IDLE, tmp_path / name) as run:
+            return run.algorithm.agent.network.get_weights()
 
     expected = weights("nothing")
-    make = train_module.make_training_env
-    monkeypatch.setattr(train_module, "make_training_env", lambda *args: random.seed(7) or make(*args))
+    make = dino_task.DinoTask.make_training_env
+    monkeypatch.setattr(dino_task.DinoTask, "make_training_env", lambda *args: random.seed(7) or make(*args))
     for ours, theirs in zip(weights("much"), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_run_stops_when_it_is_solved(worlds, tmp_path):
     worlds.options = [{"length": 2}]
-    trainer = run(replace(IDLE, steps=3000, stop_return=0.1), tmp_path)
-    assert 100 <= trainer.episodes < 150  # the mean is over 100 episodes
+    run = train(changed(IDLE, run={"steps": 3000, "stop_return": 0.1}), tmp_path)
+    assert run.solved_with >= 0.1
+    assert 100 <= run.episodes < 150  # the mean is over 100 episodes
     assert len(rows(tmp_path / "validations.csv")) >= 1
     assert (tmp_path / "checkpoint" / "state.json").exists()
 
 
+class Faults(Callback):
+    """Keeps the faults of a run's environments."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_slice(self, run, part):
+        if part.fault:
+            self.seen.append(part.fault)
+
+
 def test_a_browser_that_dies_is_replaced(worlds, tmp_path):
     worlds.options = [{"fail_at": (50,)}, {"fail_at": (30,)}]
-    trainer = run(replace(IDLE, dqn=replace(IDLE.dqn, n_step=1)), tmp_path)
+    faults = Faults()
+    run = train(changed(IDLE, dqn={"n_step": 1}), tmp_path, (faults,))
     assert len(worlds.made) == 3
+    assert [str(fault) for fault in faults.seen] == ["The browser stopped answering."] * 2
     assert [world.steps for world in worlds.made] == [50, 30, 200 - 49 - 29]
-    assert trainer.step == 600
+    assert run.step == 600
     assert all(world.closed_by_us for world in worlds.made)
     table = rows(tmp_path / "episodes.csv")
     # What was running when a browser died is no episode.
     assert len(table) == sum(len(world.episodes) for world in worlds.made)
     assert [int(row["length"]) for row in table] == [sum(e["taken"]) for w in worlds.made for e in w.episodes]
-    # No step is learned that no browser made: from the last picture of one to the first of the next.
+    # No step is learned that no browser made: from the last observation of one to the first of the next.
     happened = {
-        (one[lane].tobytes(), other[lane].tobytes())
+        (one[i].tobytes(), other[i].tobytes())
         for world in worlds.made
         for one, other in itertools.pairwise(world.history)
-        for lane in range(LANES)
+        for i in range(ENVS)
     }
-    batch = trainer.learner.replay.sample(2000)
+    batch = run.algorithm.agent.replay.sample(2000)
     assert {
         (one.tobytes(), other.tobytes())
         for one, other in zip(batch.observation, batch.next_observation, strict=True)
@@ -334,80 +397,83 @@ def test_a_browser_that_dies_is_replaced(worlds, tmp_path):
 
 def test_a_browser_that_dies_again_and_again_ends_the_run_and_saves_it(worlds, tmp_path):
     worlds.options = [{"fail_at": (40,)}, *[{"fail_at": (1,)}] * 20]
-    trainer = Trainer(IDLE, tmp_path)
-    with pytest.raises(BrowserError):
-        list(trainer.run())
-    trainer.close()
+    with make_run(IDLE, tmp_path) as run, pytest.raises(BrowserError):
+        run.run()
     assert 3 <= len(worlds.made) <= 10
     worlds.options = []
-    assert run(IDLE, tmp_path, resume=True).step == 600
+    assert train(IDLE, tmp_path, resume=True).step == 600
     assert worlds.made[-1].steps == 200 - 39
 
 
+def test_browsers_that_die_now_and_then_do_not_end_a_run(worlds, tmp_path):
+    """A run of days sees many: only those count that die without a step in between."""
+    worlds.options = [{"fail_at": (5,)}] * 20
+    assert train(IDLE, tmp_path).step == 600
+    assert len(worlds.made) == 21
+
+
 def test_equal_seeds_give_equal_runs(whole_run, worlds, tmp_path):
-    again = run(LOGIC, tmp_path / "again")
-    other = run(replace(LOGIC, seed=8), tmp_path / "other")
+    again = train(LOGIC, tmp_path / "again")
+    other = train(changed(LOGIC, run={"seed": 8}), tmp_path / "other")
     for name in ("episodes.csv", "validations.csv"):
         assert comparable(tmp_path / "again", name) == comparable(whole_run.directory, name)
     assert comparable(tmp_path / "other", "episodes.csv") != comparable(tmp_path / "again", "episodes.csv")
     first, second, third = (
-        trainer.learner.agent.q_network.get_weights() for trainer in (whole_run.trainer, again, other)
+        run.algorithm.agent.dqn.q_network.get_weights() for run in (whole_run.run, again, other)
     )
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not any(np.array_equal(a, b) for a, b in zip(first, third, strict=True) if a.any())
 
 
-# --- Stopping and going on -------------------------------------------------------------------------------
+# --- Stopping and continuing -----------------------------------------------------------------------------
 
 
-def state_of(trainer: Trainer) -> dict[str, np.ndarray]:
+def state_of(run: Run) -> dict[str, np.ndarray]:
     """All that a run is, in arrays."""
-    agent = trainer.learner.agent
+    agent = run.algorithm.agent
+    best_mean = callback_of(run, Validation).state()["best_mean"]
     parts = {
         **{name: network.get_weights() for name, network in agent.networks.items()},
-        "adam": [variable.numpy() for variable in agent.optimizer.variables],
-        "counters": [trainer.step, trainer.episodes, agent.updates, trainer.best_mean],
-        "replay": list(trainer.learner.replay.state().values()),
-        "random": [json.dumps(rng.bit_generator.state) for rng in trainer._rngs.values()],
+        "adam": [variable.numpy() for variable in agent.dqn.optimizer.variables],
+        "counters": [run.step, run.episodes, agent.updates, best_mean],
+        "replay": list(agent.replay.state().values()),
+        "random": [json.dumps(rng.bit_generator.state) for rng in run.algorithm._rngs.values()],
     }
     return {
         f"{name} {i}": np.asarray(value) for name, values in parts.items() for i, value in enumerate(values)
     }
 
 
-def stop_at(trainer: Trainer, world: World, steps: int):
+def stop_at(run: Run, world: World, steps: int):
     """Have the run stopped, as by Ctrl-C, during its world's step of that number."""
     step = world.step
 
     def watched(actions):
-        trainer.stopped = trainer.stopped or world.steps + 1 >= steps
+        run.stopped = run.stopped or world.steps + 1 >= steps
         return step(actions)
 
     world.step = watched
 
 
 def test_a_resumed_run_is_the_run_that_was_stopped(worlds, tmp_path):
-    trainer = Trainer(LOGIC, tmp_path)
-    stop_at(trainer, worlds.made[0], 120)
-    list(trainer.run())
-    trainer.close()
-    assert trainer.step == 120 * LANES
-    assert trainer.learner.updates > 20
-    stopped = state_of(trainer)
+    with make_run(LOGIC, tmp_path) as run:
+        stop_at(run, worlds.made[0], 120)
+        run.run()
+    assert run.step == 120 * ENVS
+    assert run.algorithm.updates > 20
+    stopped = state_of(run)
     saved = json.loads((tmp_path / "checkpoint" / "state.json").read_text())
 
-    resumed = Trainer(LOGIC, tmp_path, resume=True)
-    loaded = state_of(resumed)
-    assert loaded.keys() == stopped.keys()
-    for name, array in stopped.items():
-        np.testing.assert_array_equal(loaded[name], array, err_msg=name)
-    assert resumed.seconds >= saved["seconds"] > 0
-    assert resumed.progress == pytest.approx(0.6)
-
-    list(resumed.run())
-    resumed.close()
+    with make_run(LOGIC, tmp_path, resume=True) as resumed:
+        loaded = state_of(resumed)
+        assert loaded.keys() == stopped.keys()
+        for name, array in stopped.items():
+            np.testing.assert_array_equal(loaded[name], array, err_msg=name)
+        assert resumed.seconds >= saved["seconds"] > 0
+        assert resumed.progress == pytest.approx(0.6)
+        resumed.run()
     assert resumed.step == 600
-    assert resumed.learner.updates == pytest.approx((600 - 60) / 8, abs=2)
+    assert resumed.algorithm.updates == pytest.approx((600 - 60) / 8, abs=2)
     table = rows(tmp_path / "episodes.csv")
     assert [int(row["episode"]) for row in table] == list(range(1, resumed.episodes + 1))
     steps = [int(row["step"]) for row in table]
@@ -419,36 +485,34 @@ def test_a_resumed_run_is_the_run_that_was_stopped(worlds, tmp_path):
 
 
 def test_a_run_can_be_stopped_before_it_has_begun(worlds, tmp_path):
-    trainer = Trainer(IDLE, tmp_path)
-    trainer.stopped = True
-    list(trainer.run())
-    trainer.close()
-    assert run(IDLE, tmp_path, resume=True).step == 600
+    with make_run(IDLE, tmp_path) as run:
+        run.stopped = True
+        run.run()
+    assert train(IDLE, tmp_path, resume=True).step == 600
 
 
 def test_speeds_after_resuming_are_those_of_the_resumed_part():
-    statistics = IntervalStatistics(step=450, updates=40)
+    clock = IntervalClock(step=450, updates=40)
     time.sleep(0.05)
-    row = statistics.report(step=453, updates=41)
+    row = clock.report(step=453, updates=41)
     assert 0 < row["steps_per_s"] <= 3 / 0.05
     assert 0 < row["updates_per_s"] <= 1 / 0.05
 
 
 def test_rows_of_work_that_was_lost_do_not_stay(worlds, tmp_path):
-    """A run that is killed goes on from its last checkpoint; what came after it happens again."""
-    trainer = Trainer(IDLE, tmp_path)
-    stop_at(trainer, worlds.made[0], 100)
-    list(trainer.run())
-    trainer.stopped = False
-    trainer.save = lambda: None  # killed before its next checkpoint
-    del worlds.made[0].step
-    stop_at(trainer, worlds.made[0], 150)
-    list(trainer.run())
-    trainer.close()
+    """A run that is killed continues from its last checkpoint; what came after it happens again."""
+    with make_run(IDLE, tmp_path) as run:
+        stop_at(run, worlds.made[0], 100)
+        run.run()
+        run.stopped = False
+        callback_of(run, Checkpoints).save = lambda run: None  # killed before its next checkpoint
+        del worlds.made[0].step
+        stop_at(run, worlds.made[0], 150)
+        run.run()
     assert int(rows(tmp_path / "episodes.csv")[-1]["step"]) > 300
     with (tmp_path / "episodes.csv").open("a") as file:
         file.write("99,4")  # in the middle of a line
-    resumed = run(IDLE, tmp_path, resume=True)
+    resumed = train(IDLE, tmp_path, resume=True)
     table = rows(tmp_path / "episodes.csv")
     assert [int(row["episode"]) for row in table] == list(range(1, resumed.episodes + 1))
     steps = [int(row["step"]) for row in table]
@@ -471,7 +535,7 @@ def test_a_damaged_checkpoint_is_named_and_left_alone(name, damage, worlds, tmp_
         path.write_bytes(b"{}")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     with pytest.raises(RunError, match=str(tmp_path)) as caught:
-        Trainer(LOGIC, tmp_path, resume=True)
+        make_run(LOGIC, tmp_path, resume=True)
     assert "\n" not in str(caught.value)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     assert all(world.closed_by_us for world in worlds.made)
@@ -482,18 +546,16 @@ def stopped_run(tmp_path_factory) -> Path:
     """The directory of a run that was stopped after a few steps."""
     directory = tmp_path_factory.mktemp("stopped")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "make_training_env", lambda settings, watch: World())
-        trainer = Trainer(LOGIC, directory)
-        stop_at(trainer, trainer.env, 20)
-        list(trainer.run())
-        trainer.close()
+        worlds = Worlds(patch)
+        with make_run(LOGIC, directory) as run:
+            stop_at(run, worlds.made[0], 20)
+            run.run()
     return directory
 
 
 def test_a_checkpoint_of_other_settings_is_refused(worlds, tmp_path, stopped_run):
-    changed = replace(LOGIC, env=replace(LOGIC.env, num_envs=5))
     with pytest.raises(RunError):
-        Trainer(changed, stopped_run, resume=True)
+        make_run(changed(LOGIC, env={"num_envs": 5}), stopped_run, resume=True)
 
 
 # --- The real game ---------------------------------------------------------------------------------------
@@ -515,8 +577,8 @@ def tiny_run(tmp_path_factory) -> tuple[Path, str]:
 def test_a_run_leaves_all_that_it_promises(tiny_run, cli):
     run_dir, out = tiny_run
     about = json.loads((run_dir / "run.json").read_text())
-    assert about["settings"]["seed"] == 3
-    assert about["settings"]["steps"] == TINY.steps
+    assert about["settings"]["run"]["seed"] == 3
+    assert about["settings"]["run"]["steps"] == TINY.run.steps
     assert about["versions"]["browser"].startswith("chrome")
     assert about["versions"].keys() >= {"python", "tensorflow", "keras", "dino_rl"}
     episodes = rows(run_dir / "episodes.csv")
@@ -526,12 +588,12 @@ def test_a_run_leaves_all_that_it_promises(tiny_run, cli):
         assert 5.9 <= float(row["start_speed"]) <= float(row["end_speed"]) <= 13.1
         assert float(row["score"]) > 0
         assert float(row["return"]) == pytest.approx(0.01 * (int(row["length"]) - 1) - 1)
-    assert int(rows(run_dir / "intervals.csv")[-1]["step"]) == TINY.steps
+    assert int(rows(run_dir / "intervals.csv")[-1]["step"]) == TINY.run.steps
     (validation,) = rows(run_dir / "validations.csv")
-    assert int(validation["games"]) == TINY.validation_games
+    assert int(validation["games"]) == TINY.run.validation_games
     assert float(validation["min"]) <= float(validation["mean"]) <= float(validation["max"])
-    model = Model(run_dir / "best.h5")
-    assert model.card["training"]["steps"] == TINY.steps
+    model = KerasPlayer(run_dir / "best.h5")
+    assert model.card["training"]["steps"] == TINY.run.steps
     assert "train --preset tiny" in model.card["training"]["command"]
     assert model.values(np.zeros((1, 80, 80, 4), np.uint8)).shape == (1, 3)
     assert "validation" in out
@@ -545,10 +607,10 @@ def test_a_run_leaves_all_that_it_promises(tiny_run, cli):
 @pytest.mark.browser
 def test_two_runs_with_one_seed_are_equal(tiny_run, tmp_path, no_new_browsers):
     run_dir, _ = tiny_run
-    run(replace(TINY, seed=3), tmp_path)
+    train(changed(TINY, run={"seed": 3}), tmp_path)
     for name in ("episodes.csv", "validations.csv"):
         assert comparable(tmp_path, name) == comparable(run_dir, name)
-    ours, theirs = (Model(path / "best.h5").network.get_weights() for path in (tmp_path, run_dir))
+    ours, theirs = (KerasPlayer(path / "best.h5").network.get_weights() for path in (tmp_path, run_dir))
     for first, second in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(first, second)
 
@@ -592,8 +654,8 @@ def test_interrupted_and_resumed(tmp_path, no_new_browsers):
 
 @pytest.mark.browser
 def test_a_real_browser_that_is_killed_is_replaced(tmp_path, no_new_browsers):
-    trainer = Trainer(replace(TINY_IDLE, validations=0), tmp_path)
-    first, step, calls = trainer.env, trainer.env.step, []
+    run = make_run(changed(TINY_IDLE, run={"validations": 0}), tmp_path)
+    first, step, calls = run.algorithm._env, run.algorithm._env.step, []
 
     def kill_the_browser_at_40(actions):
         calls.append(None)
@@ -603,37 +665,35 @@ def test_a_real_browser_that_is_killed_is_replaced(tmp_path, no_new_browsers):
         return step(actions)
 
     first.step = kill_the_browser_at_40
-    try:
-        list(trainer.run())
-        assert trainer.env is not first
+    with run:
+        run.run()
+        assert run.algorithm._env is not first
         assert len(calls) == 40
-        assert trainer.step == TINY.steps
-    finally:
-        trainer.close()
+        assert run.step == TINY.run.steps
     assert [int(row["episode"]) for row in rows(tmp_path / "episodes.csv")] == list(
-        range(1, trainer.episodes + 1)
+        range(1, run.episodes + 1)
     )
 
 
 @pytest.mark.browser
 def test_a_watched_run_shows_what_the_network_sees(tmp_path, unseen_window, no_new_browsers):
-    trainer = Trainer(replace(TINY_IDLE, steps=60, validations=0), tmp_path, watch=True)
-    try:
-        list(trainer.run())
-        text = trainer.env.arena.browser.driver.execute_script("return document.body.innerText")
-    finally:
-        trainer.close()
+    with make_run(changed(TINY_IDLE, run={"steps": 60, "validations": 0}), tmp_path, watch=True) as run:
+        run.run()
+        driver = run.algorithm._env.arena.browser.driver
+        text = driver.execute_script("return document.body.innerText")
     for shown in ("what the network sees", "greedy", "nothing", "jump", "duck"):
         assert shown in text
 
 
 @pytest.mark.browser
 def test_the_tutorials_player_trains(tmp_path, no_new_browsers):
-    """One game, two actions, no greedy lane."""
-    tutorial = PRESETS["dino-tutorial"]
-    dqn = replace(tutorial.dqn, learning_starts=10**9, replay_capacity=500)
-    trainer = run(replace(tutorial, steps=150, minutes=None, validations=0, dqn=dqn), tmp_path)
-    assert trainer.step == 150
+    """One game, two actions, no greedy environment."""
+    tutorial = changed(
+        preset("dino-tutorial"),
+        dqn={"learning_starts": 10**9, "replay": {"capacity": 500}},
+        run={"steps": 150, "minutes": None, "validations": 0},
+    )
+    assert train(tutorial, tmp_path).step == 150
     table = rows(tmp_path / "episodes.csv")
     assert table
     for row in table:
@@ -646,18 +706,14 @@ def test_the_tutorials_player_trains(tmp_path, no_new_browsers):
 # --- Other environments ----------------------------------------------------------------------------------
 
 
-def small(env_id: str, **dqn) -> RunSettings:
+def small(env_id: str, **dqn) -> TrainConfig:
     """All parts of a run in seconds."""
-    preset = default_settings(env_id)
-    changes = {"batch_size": 8, "replay_ratio": 0.5, "replay_capacity": 2000, "updates_per_call": 2, **dqn}
-    return replace(
-        preset,
-        env=replace(preset.env, num_envs=4),
-        dqn=replace(preset.dqn, learning_starts=200, **changes),
-        steps=800,
-        minutes=None,
-        validations=1,
-        validation_games=2,
+    changes = {"batch_size": 8, "samples_per_insert": 0.5, "updates_per_call": 2, "learning_starts": 200}
+    return changed(
+        default_for(env_id),
+        env={"num_envs": 4},
+        dqn={**changes, "replay": {"capacity": 2000}, **dqn},
+        run={"steps": 800, "minutes": None, "validations": 1, "validation_games": 2},
     )
 
 
@@ -667,9 +723,9 @@ def small(env_id: str, **dqn) -> RunSettings:
 )
 def test_the_one_loop_serves_other_environments(env_id, names, tmp_path, cli):
     # Random actions keep a game of Breakout from waiting for its FIRE button.
-    settings = small(env_id, network="dense", epsilon_play=0.5)
-    trainer = run(settings, tmp_path / "run")
-    assert trainer.learner.updates >= 20
+    config = small(env_id, network={"torso": "dense"}, exploration={"epsilon_evaluation": 0.5})
+    run = train(config, tmp_path / "run")
+    assert run.algorithm.updates >= 20
     table = rows(tmp_path / "run" / "episodes.csv")
     assert table or env_id != "CartPole-v1"
     for row in table:
@@ -678,32 +734,30 @@ def test_the_one_loop_serves_other_environments(env_id, names, tmp_path, cli):
         assert not {"start_speed", "jump"} & row.keys()
     about = json.loads((tmp_path / "run" / "run.json").read_text())
     assert set(about["actions"]) == names
-    card = Model(tmp_path / "run" / "best.h5").card
-    assert card["env"]["id"] == env_id
-    assert "variation" not in card["env"]
+    card = KerasPlayer(tmp_path / "run" / "best.h5").card
+    assert card["settings"]["env"]["id"] == env_id
+    assert "variation" not in card["settings"]["env"]
     assert card["versions"].keys() >= {"ale-py" if "ALE" in env_id else "pygame-ce", "gymnasium", "keras"}
     state = json.loads((tmp_path / "run" / "checkpoint" / "state.json").read_text())
     assert state["step"] == 800
-    longer = replace(settings, steps=1000, validations=0)
-    assert run(longer, tmp_path / "run", resume=True).step == 1000
+    longer = changed(config, run={"steps": 1000, "validations": 0})
+    assert train(longer, tmp_path / "run", resume=True).step == 1000
 
 
 def test_a_watched_run_of_another_environment_has_a_window(tmp_path, monkeypatch):
     """As if there were a display, that nobody sees."""
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    trainer = Trainer(replace(small("CartPole-v1"), steps=40, validations=0), tmp_path, watch=True)
-    try:
-        assert [env.render_mode for env in trainer.env.envs] == [None] * 3 + ["human"]
-        list(trainer.run())
-        assert trainer.env.envs[-1].unwrapped.screen is not None
-    finally:
-        trainer.close()
+    config = changed(small("CartPole-v1"), run={"steps": 40, "validations": 0})
+    with make_run(config, tmp_path, watch=True) as run:
+        assert [env.render_mode for env in run.algorithm._env.envs] == [None] * 3 + ["human"]
+        run.run()
+        assert run.algorithm._env.envs[-1].unwrapped.screen is not None
 
 
 def test_rewards_beyond_the_limit_are_learned_as_the_limit(tmp_path):
-    trainer = run(small("CartPole-v1", network="dense", reward_limit=0.25, n_step=1), tmp_path)
-    assert set(trainer.learner.replay.sample(100).reward.tolist()) == {0.25}
+    run = train(small("CartPole-v1", network={"torso": "dense"}, reward_clip=0.25, n_step=1), tmp_path)
+    assert set(run.algorithm.agent.replay.sample(100).reward.tolist()) == {0.25}
     assert {float(row["return"]) / int(row["length"]) for row in rows(tmp_path / "episodes.csv")} == {1.0}
 
 
@@ -712,25 +766,23 @@ def test_rewards_beyond_the_limit_are_learned_as_the_limit(tmp_path):
 
 def test_it_learns_what_a_trivial_world_rewards(worlds, tmp_path):
     """Chance earns a third of the points; the best answer is in plain sight."""
-    settings = replace(
+    config = changed(
         LOGIC,
-        env=EnvSettings(num_envs=8, greedy_envs=4),
-        dqn=replace(
-            LOGIC.dqn,
-            n_step=1,
-            discount=0.0,
-            batch_size=32,
-            replay_ratio=4.0,
-            replay_capacity=4000,
-            learning_rate=3e-3,
-            learning_rate_end=1e-3,
-            target_update_rate=0.1,
-            random_action_weights=(1.0, 1.0, 1.0),
-        ),
-        steps=6000,
-        validations=0,
+        env={"num_envs": 8, "greedy_envs": 4},
+        dqn={
+            "n_step": 1,
+            "discount": 0.0,
+            "batch_size": 32,
+            "samples_per_insert": 4.0,
+            "replay": {"capacity": 4000},
+            "learning_rate": 3e-3,
+            "learning_rate_end": 1e-3,
+            "target_update_rate": 0.1,
+            "exploration": {"action_weights": (1.0, 1.0, 1.0)},
+        },
+        run={"steps": 6000, "validations": 0},
     )
-    run(settings, tmp_path)
+    train(config, tmp_path)
     table = [row for row in rows(tmp_path / "episodes.csv") if row["greedy"] == "1"]
     late = table[-len(table) // 3 :]
     share = sum(float(row["score"]) for row in late) / sum(int(row["length"]) for row in late)

@@ -3,7 +3,7 @@ which plays and never learns (learning compiles for some seconds first).
 
     python tests/tiny_run.py train --preset tiny --run-dir DIR
 
-Tests that need a process of its own run this file; the others take the settings from here.
+Tests that need a process of their own run this file; the others take the configurations from here.
 """
 
 import sys
@@ -12,11 +12,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dino_rl.cli import main
-from dino_rl.settings import PRESETS, DQNSettings, EnvSettings, GameSettings, GameVariation, RunSettings
+from dino_rl.browser.game_settings import GameSettings
+from dino_rl.cli.main import main
+from dino_rl.envs.dino.variation import GameVariation
+from dino_rl.presets import recipes
 
-TINY = RunSettings(
-    env=EnvSettings(
+_DINO = recipes()["dino"]
+TINY = replace(
+    _DINO,
+    env=replace(
+        _DINO.env,
         num_envs=3,
         greedy_envs=1,
         variation=GameVariation(
@@ -27,15 +32,19 @@ TINY = RunSettings(
             delay_concentrations=(0.3, 0.3, 0.3),
         ),
     ),
-    dqn=DQNSettings(batch_size=4, replay_ratio=0.5, replay_capacity=600, learning_starts=90),
-    steps=600,
-    minutes=None,
-    validations=1,
-    validation_games=2,
-    validation_max_score=60,
+    dqn=replace(
+        _DINO.dqn,
+        batch_size=4,
+        samples_per_insert=0.5,
+        replay=replace(_DINO.dqn.replay, capacity=600),
+        learning_starts=90,
+    ),
+    run=replace(
+        _DINO.run, steps=600, minutes=None, validations=1, validation_games=2, validation_max_score=60
+    ),
 )
 TINY_IDLE = replace(TINY, dqn=replace(TINY.dqn, learning_starts=10**9))
-PRESETS |= {"tiny": TINY, "tiny-idle": TINY_IDLE}
+recipes().update({"tiny": TINY, "tiny-idle": TINY_IDLE})
 
 if __name__ == "__main__":
     sys.exit(main())

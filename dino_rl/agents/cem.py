@@ -1,50 +1,71 @@
 """The deep cross-entropy method: play, keep the best sessions, imitate them, repeat. Sources: docs/cem.md."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Gt, Interval
 
-from dino_rl.agents.learner import Step, mean, restore_optimizer
-from dino_rl.agents.networks import outputs_of
+from dino_rl.activation import Activation
+from dino_rl.agents.agent import Transition, mean_or_nan
+from dino_rl.agents.networks import outputs_of, restore_optimizer
 from dino_rl.backend import keras, tf
 from dino_rl.errors import DinoError
-from dino_rl.settings import CEMSettings, RunSettings
+from dino_rl.spec import ObservationSpec
+
+
+@dataclass(frozen=True)
+class CEMConfig:
+    """Hyper-parameters of the deep cross-entropy method; docs/cem.md compares them with the literature."""
+
+    sessions: Annotated[int, Ge(1)] = 100
+    """Whole episodes in an iteration."""
+    elite_percentile: Annotated[float, Interval(ge=0, le=100)] = 70.0
+    """Sessions whose return is at least this percentile of all returns are elites."""
+    hidden_units: tuple[Annotated[int, Ge(1)], ...] = (64, 64)
+    """Units of each hidden layer of the policy."""
+    activation: Activation = "relu"
+    """Of all hidden layers."""
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    """Of Adam."""
+    batch_size: Annotated[int, Ge(1)] = 256
+    """State-action pairs of a gradient step."""
+    epochs: Annotated[int, Ge(1)] = 4
+    """Passes over the elites' state-action pairs in an iteration."""
 
 
 @dataclass
 class Session:
-    """One whole episode: T states, the action on each, and the sum of rewards."""
+    """One whole episode: T states, the action in each, and the sum of rewards."""
 
     observations: list[np.ndarray] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
     total: float = 0.0
 
 
-def policy_network(
-    settings: CEMSettings, observation_shape: tuple[int, ...], num_actions: int
-) -> keras.Model:
-    """Observations [B, n] -> probabilities of the actions, float32 [B, num_actions].
+def policy_network(config: CEMConfig, observation_shape: tuple[int, ...], num_actions: int) -> keras.Model:
+    """An untrained policy: observations [B, n] -> probabilities of the actions, float32 [B, num_actions].
 
     Raises:
-        DinoError: observations are no vectors.
+        DinoError: observations are not vectors.
     """
     if len(observation_shape) != 1:
-        raise DinoError(f"The cross-entropy method learns from vectors here, not from {observation_shape}.")
+        raise DinoError(f"The cross-entropy method is for vectors, not for {observation_shape}: use dqn.")
     observation = keras.Input(observation_shape, name="observation")
     hidden = observation
-    for units in settings.hidden_units:
-        hidden = keras.layers.Dense(units, activation=settings.activation)(hidden)
-    return keras.Model(
-        observation, keras.layers.Dense(num_actions, activation="softmax")(hidden), name="policy"
-    )
+    for units in config.hidden_units:
+        hidden = keras.layers.Dense(units, activation=config.activation)(hidden)
+    probabilities = keras.layers.Dense(num_actions, activation="softmax")(hidden)
+    return keras.Model(observation, probabilities, name="policy")
 
 
 def select_elites(sessions: list[Session], percentile: float) -> tuple[list[Session], float]:
-    """Sessions whose return reaches a percentile of all returns, in their original order.
+    """The sessions whose return reaches a percentile of all returns, in their original order.
 
-    Where all returns are equal, all are elites: fitting the policy to its own actions changes little, and
-    the next sessions may be luckier.
+    If all returns are equal, all sessions are elites: fitting the policy to its own actions changes little,
+    and the next sessions may differ.
 
     Returns:
         the elites, at least one, and the threshold that they reached.
@@ -54,47 +75,53 @@ def select_elites(sessions: list[Session], percentile: float) -> tuple[list[Sess
 
 
 class CEM:
-    """The cross-entropy method in the training loop (`Learner`).
+    """The cross-entropy method as an `Agent`.
 
     An iteration consists of `sessions` whole sessions by one policy. Each environment plays its share of
-    them, so that long sessions are not left out for ending late; what it plays beyond, while the others
-    finish, is not learned from.
+    them: taking the first ones that end would prefer short sessions. What an environment plays beyond its
+    share, while the others finish, is not learned from.
 
     Args:
-        settings: of the run.
-        observation_shape: of one observation.
-        num_actions: size of the discrete action space.
-        rngs: "explore" drives the actions, "replay" the order of what is learned from.
+        config: hyper-parameters.
+        observation: of one environment.
+        num_actions: A.
+        num_envs: N.
+        greedy_envs: not used; all environments sample their actions from the policy.
+        rng: drives the actions.
+        replay_rng: drives the minibatches.
     """
 
     interval_columns = ("loss", "iteration")
-    episode_columns = ("iteration",)  # that the session was learned from in; 0: in none
-    milestone_columns = ("iteration", "sessions", "mean", "threshold", "elites", "loss")
+    episode_columns = ("iteration",)  # the iteration that learned from the session; 0: none
+    iteration_columns = ("iteration", "sessions", "mean", "threshold", "elites", "loss")
 
     def __init__(
         self,
-        settings: RunSettings,
-        observation_shape: tuple[int, ...],
+        config: CEMConfig,
+        observation: ObservationSpec,
         num_actions: int,
-        rngs: dict[str, np.random.Generator],
+        num_envs: int,
+        greedy_envs: int,
+        rng: np.random.Generator,
+        replay_rng: np.random.Generator,
     ):
-        self._settings = settings.cem
-        self._rngs = rngs
+        self._config = config
+        self._rng, self._replay_rng = rng, replay_rng
         self.updates = 0
-        self.network = policy_network(settings.cem, observation_shape, num_actions)
-        self.optimizer = keras.optimizers.Adam(settings.cem.learning_rate)
+        self.network = policy_network(config, observation.shape, num_actions)
+        self.optimizer = keras.optimizers.Adam(config.learning_rate)
         self.network.compile(optimizer=self.optimizer)  # so that saving the network saves Adam's slots too
         self.optimizer.build(self.network.trainable_variables)
         self.networks = {"policy": self.network}
         self._probabilities = outputs_of(self.network)
-        self._fit = tf.function(self._compute_fit, reduce_retracing=True, autograph=False)
+        self._compiled_fit = tf.function(self._fit, reduce_retracing=True, autograph=False)
         self.iteration = 1
         self._acted_in = 0  # the iteration whose policy chose the last actions
-        lanes = np.arange(settings.env.num_envs)
-        self._shares = settings.cem.sessions // len(lanes) + (lanes < settings.cem.sessions % len(lanes))
-        self._started = np.zeros(len(lanes), int)  # sessions of this iteration
-        self._counts_for = np.zeros(len(lanes), int)  # the iteration of the running, or just ended, session
-        self._running: list[Session] = [Session() for _ in lanes]
+        envs = np.arange(num_envs)
+        self._shares = config.sessions // num_envs + (envs < config.sessions % num_envs)
+        self._started = np.zeros(num_envs, int)  # sessions of this iteration
+        self._counts_for = np.zeros(num_envs, int)  # iteration of the running, or just ended, session
+        self._running: list[Session] = [Session() for _ in envs]
         self._finished: list[Session] = []
         self._losses: list[float] = []
 
@@ -102,40 +129,40 @@ class CEM:
 
     def act(self, observation: np.ndarray, progress: float) -> tuple[np.ndarray, np.ndarray]:
         self._acted_in = self.iteration
-        probabilities = self._probabilities(observation)
-        reached = probabilities.cumsum(axis=1) / probabilities.sum(axis=1, keepdims=True)
-        dice = self._rngs["explore"].random((len(observation), 1))
-        return (dice >= reached[:, :-1]).sum(axis=1), probabilities
+        probabilities = self._probabilities(observation)  # [N, A]
+        cumulative = probabilities.cumsum(axis=1) / probabilities.sum(axis=1, keepdims=True)
+        drawn = self._rng.random((len(observation), 1))
+        return (drawn >= cumulative[:, :-1]).sum(axis=1), probabilities
 
-    def play(self, observation: np.ndarray) -> np.ndarray:
+    def act_greedily(self, observation: np.ndarray) -> np.ndarray:
         return self._probabilities(observation).argmax(axis=1)
 
     # --- Learning ------------------------------------------------------------------------------------
 
-    def take(self, step: Step):
-        for lane in range(len(self._running)):
-            if step.first[lane]:
-                # A session belongs to an iteration only if its policy chose the first action already.
-                counts = self._acted_in == self.iteration and self._started[lane] < self._shares[lane]
-                self._counts_for[lane] = self.iteration if counts else 0
-                self._started[lane] += counts
-                self._running[lane] = Session()
-            session = self._running[lane]
-            if step.last[lane] or self._counts_for[lane] != self.iteration:
+    def observe(self, transition: Transition):
+        for env in range(len(self._running)):
+            if transition.first[env]:
+                # A session belongs to an iteration only if the iteration's policy chose its first action.
+                counts = self._acted_in == self.iteration and self._started[env] < self._shares[env]
+                self._counts_for[env] = self.iteration if counts else 0
+                self._started[env] += counts
+                self._running[env] = Session()
+            session = self._running[env]
+            if transition.last[env] or self._counts_for[env] != self.iteration:
                 continue
-            session.observations.append(step.observation[lane])
-            session.actions.append(int(step.action[lane]))
-            session.total += float(step.reward[lane])
-            if step.terminated[lane] or step.truncated[lane]:
+            session.observations.append(transition.observation[env])
+            session.actions.append(int(transition.action[env]))
+            session.total += float(transition.reward[env])
+            if transition.terminated[env] or transition.truncated[env]:
                 self._finished.append(session)
 
     def learn(self, step: int, progress: float) -> dict[str, Any] | None:
-        if len(self._finished) < self._settings.sessions:
+        if len(self._finished) < self._config.sessions:
             return None
-        elites, threshold = select_elites(self._finished, self._settings.elite_percentile)
+        elites, threshold = select_elites(self._finished, self._config.elite_percentile)
         loss = self._imitate(elites)
         returns = [session.total for session in self._finished]
-        milestone = {
+        summary = {
             "iteration": self.iteration,
             "sessions": len(returns),
             "mean": float(np.mean(returns)),
@@ -146,25 +173,25 @@ class CEM:
         }
         self._losses.append(loss)
         self.iteration += 1
-        self._begin_iteration()
-        return milestone
+        self._start_iteration()
+        return summary
 
-    def _begin_iteration(self):
+    def _start_iteration(self):
         self._finished = []
         self._started[:] = 0
 
     def _imitate(self, elites: list[Session]) -> float:
         """Fit the policy to the elites' state-action pairs; returns the mean cross-entropy."""
         states = np.concatenate([session.observations for session in elites])  # [pairs, n]
-        actions = np.concatenate([session.actions for session in elites]).astype(np.int32)
-        size = self._settings.batch_size
-        count = -(-self._settings.epochs * len(states) // size)
-        index = self._rngs["replay"].integers(len(states), size=(count, size)).astype(np.int32)
-        self.updates += count
-        return float(self._fit(states, actions, index))
+        actions = np.concatenate([session.actions for session in elites]).astype(np.int32)  # [pairs]
+        batch_size = self._config.batch_size
+        steps = -(-self._config.epochs * len(states) // batch_size)  # rounded up
+        indices = self._replay_rng.integers(len(states), size=(steps, batch_size)).astype(np.int32)
+        self.updates += steps
+        return float(self._compiled_fit(states, actions, indices))
 
-    def _compute_fit(self, states, actions, index):
-        """One gradient step for each row of `index` [steps, B]."""
+    def _fit(self, states, actions, indices):
+        """One gradient step with each row of `indices` [steps, B]."""
         variables = self.network.trainable_variables
 
         def step(rows):
@@ -176,26 +203,28 @@ class CEM:
             self.optimizer.apply(tape.gradient(loss, variables), variables)
             return loss
 
-        # One after the other: each goes on from the weights that the last one left.
-        losses = tf.map_fn(step, index, fn_output_signature=tf.float32, parallel_iterations=1)
+        # Not in parallel: each step starts from the weights of the step before.
+        losses = tf.map_fn(step, indices, fn_output_signature=tf.float32, parallel_iterations=1)
         return tf.reduce_mean(losses)
 
-    def break_off(self):
-        """The running sessions have no end: the iteration begins anew."""
-        self._begin_iteration()
+    def reset(self):
+        """The running sessions have no end, so the iteration starts anew."""
+        self._start_iteration()
         self._counts_for[:] = 0
 
-    # --- Numbers, and keeping ------------------------------------------------------------------------
+    # --- Logging -------------------------------------------------------------------------------------
 
-    def interval_numbers(self, progress: float) -> dict[str, float]:
-        loss, self._losses = mean(self._losses), []
+    def metrics(self, progress: float) -> dict[str, float]:
+        loss, self._losses = mean_or_nan(self._losses), []
         return {"loss": loss, "iteration": self.iteration}
 
-    def episode_numbers(self, lane: int) -> dict[str, float]:
-        return {"iteration": int(self._counts_for[lane])}
+    def episode_metrics(self, env: int) -> dict[str, float]:
+        return {"iteration": int(self._counts_for[env])}
+
+    # --- Checkpoints ---------------------------------------------------------------------------------
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {}  # a resumed run plays the sessions of its iteration anew
+        return {}  # a resumed run plays the sessions of its iteration again
 
     def counters(self) -> dict[str, Any]:
         return {"updates": self.updates, "iteration": self.iteration}

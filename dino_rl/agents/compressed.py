@@ -1,11 +1,13 @@
-"""Frames kept compressed: eight times as many in the same memory, for a little more time at each look."""
+"""Compressed frames for a replay buffer: eight times as many in the same memory, for slower sampling."""
+
+from __future__ import annotations
 
 import lz4.block
 import numpy as np
 
 
 class CompressedFrames:
-    """Like an array [slots, envs, *frame], of which each frame is compressed by itself (LZ4).
+    """Like an array [slots, envs, *frame] whose frames are compressed one by one (LZ4).
 
     Args:
         shape: of the whole array.
@@ -15,13 +17,13 @@ class CompressedFrames:
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
         self.shape = shape
         self.dtype = np.dtype(dtype)
-        nothing = lz4.block.compress(np.zeros(shape[2:], dtype))
-        self._packed = [[nothing] * shape[1] for _ in range(shape[0])]
+        empty = lz4.block.compress(np.zeros(shape[2:], dtype))
+        self._packed = [[empty] * shape[1] for _ in range(shape[0])]
 
     def __setitem__(self, slot: int, frames: np.ndarray):
-        """Keep the frames [envs, *frame] of one slot."""
-        ready = np.ascontiguousarray(frames, self.dtype)
-        self._packed[slot] = [lz4.block.compress(frame) for frame in ready]
+        """Store the frames [envs, *frame] of one slot."""
+        contiguous = np.ascontiguousarray(frames, self.dtype)
+        self._packed[slot] = [lz4.block.compress(frame) for frame in contiguous]
 
     def __getitem__(self, index: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         """The frames [B, *frame] at slots [B] and environments [B]."""
@@ -30,7 +32,7 @@ class CompressedFrames:
         return np.frombuffer(data, self.dtype).reshape(-1, *self.shape[2:])
 
     def state(self, used: int) -> dict[str, np.ndarray]:
-        """The first `used` slots, as arrays."""
+        """The first `used` slots, as arrays for a checkpoint."""
         packed = [frame for slot in self._packed[:used] for frame in slot]
         return {
             "_frame_bytes": np.frombuffer(b"".join(packed), np.uint8),
@@ -38,7 +40,7 @@ class CompressedFrames:
         }
 
     def restore(self, state: dict[str, np.ndarray]):
-        """Take over a `state`."""
+        """Continue from a `state`."""
         data, ends = state["_frame_bytes"].tobytes(), np.cumsum(state["_frame_lengths"])
         starts = ends - state["_frame_lengths"]
         frames = [data[start:end] for start, end in zip(starts, ends, strict=True)]

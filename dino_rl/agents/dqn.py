@@ -1,325 +1,214 @@
-"""Deep Q-learning (Mnih et al. 2015) with the extensions that its settings switch on."""
+"""Deep Q-learning (Mnih et al. 2015, https://doi.org/10.1038/nature14236) and its extensions.
 
-from typing import Any
+The algorithm, in the order of a training loop (`dqn_agent.py`):
+
+1. Act epsilon-greedily by the values of a network (`exploration.py`).
+2. Store what followed in the replay buffer (`replay.py`).
+3. Sample a minibatch of n-step transitions.
+4. Update the Q-network towards their TD targets, and move the target network. That is what this file does.
+
+In shapes, B is the number of transitions of a minibatch and A the number of actions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Gt, Interval
 
-from dino_rl.agents.learner import EpisodeValues, Explorer, Step, epsilon_greedy, mean, restore_optimizer
-from dino_rl.agents.networks import build_q_network, outputs_of
-from dino_rl.agents.replay import Batch, Replay
-from dino_rl.agents.shards import ShardedReplay
+from dino_rl.agents.exploration import ExplorationConfig
+from dino_rl.agents.networks import NetworkConfig, build_q_network, outputs_of
+from dino_rl.agents.replay import Batch, ReplayConfig
 from dino_rl.backend import XLA_CONVOLUTIONS, keras, tf
-from dino_rl.errors import DinoError
-from dino_rl.settings import DQNSettings, RunSettings
+from dino_rl.spec import ObservationSpec
 
 
-def q_network(settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int) -> keras.Model:
-    """The Q-network that `settings` ask for; images, [H, W, stack], are scaled by 1/255."""
-    scale = 1 / 255 if len(observation_shape) == 3 else 1.0
-    return build_q_network(
-        settings.network,
-        observation_shape,
-        num_actions,
-        settings.dueling,
-        scale,
-        settings.width,
-        settings.activation,
-    )
+@dataclass(frozen=True)
+class DQNConfig:
+    """Hyper-parameters. The defaults are those of Mnih et al. 2015, but with Adam instead of RMSProp, and
+    gradients clipped as by Wang et al. 2016."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Layers of the Q-network."""
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    """The replay memory."""
+    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+    """The behaviour policy."""
+    double: bool = False
+    """Double Q-learning (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461)."""
+    n_step: Annotated[int, Ge(1)] = 1
+    """Rewards in a return before it bootstraps (as in Hessel et al. 2018, https://arxiv.org/abs/1710.02298)."""
+    cut_returns: bool = False
+    """n-step returns end before an action that is not greedy (Watkins 1989, see `ReplayBuffer`)."""
+    discount: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    """Discount factor of one environment step."""
+    batch_size: Annotated[int, Ge(1)] = 32
+    """Transitions of a minibatch."""
+    samples_per_insert: Annotated[float, Ge(0)] = 8.0
+    """Transitions to learn from for each environment step: 8 is a minibatch of 32 every 4 steps."""
+    learning_starts: Annotated[int, Ge(0)] = 50_000
+    """Environment steps before the first update."""
+    learning_rate: Annotated[float, Gt(0)] = 2.5e-4
+    """Of Adam, until the decay begins."""
+    learning_rate_end: Annotated[float, Ge(0)] = 2.5e-4
+    """Of Adam, at the end of the run; the decay is linear."""
+    learning_rate_decay_from: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Share of the run after which the decay begins."""
+    gradient_clip_norm: Annotated[float, Gt(0)] = 10.0
+    """Upper limit of the gradient's global norm (Wang et al. 2016, https://arxiv.org/abs/1511.06581)."""
+    target_update_rate: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    """Share of the way to the Q-network that the target network moves: 1 copies it; less makes it a running
+    mean (Lillicrap et al. 2016, https://arxiv.org/abs/1509.02971)."""
+    target_update_period: Annotated[int, Ge(1)] = 10_000
+    """Updates from one such move to the next."""
+    acting_network: Literal["online", "target", "average"] = "online"
+    """The network that chooses actions. online: the Q-network; target: the target network, which plays better
+    if it is a running mean; average: a third network, a longer running mean, which plays better still."""
+    average_share: Annotated[float, Interval(gt=0, le=1)] = 0.1
+    """The average network is a running mean over about this share of all updates so far."""
+    reward_clip: Annotated[float, Gt(0)] | None = 1.0
+    """Rewards are clipped to plus or minus this. None: not clipped."""
+    updates_per_call: Annotated[int, Ge(1)] = 1
+    """Updates in one TensorFlow call. More than 1 is faster for dense networks, whose updates take less time
+    than the call itself, and much slower for convolutions."""
+
+    def learning_rate_at(self, progress: float) -> float:
+        """The learning rate when `progress`, 0 to 1, of the run is over."""
+        share = (progress - self.learning_rate_decay_from) / max(1 - self.learning_rate_decay_from, 1e-9)
+        share = min(1.0, max(0.0, share))
+        return self.learning_rate + (self.learning_rate_end - self.learning_rate) * share
+
+
+class Update(NamedTuple):
+    """Results of an update: loss [], mean Q-value of the minibatch's actions [], TD errors [B]; float32."""
+
+    loss: Any
+    q_mean: Any
+    td_error: Any
 
 
 class DQN:
-    """A Q-network, its target network and the update between them.
-
-    Double Q-learning (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461): the online network
-    chooses the next action, the target network values it. With `target_update_rate` below 1 the target
-    network is a running mean of the online one; such a mean plays better than its last term, so it is the
-    target network that acts when `act_with_target` is set. A longer mean plays better still: with
-    `averaged_share`, a third network that acts and nothing else.
+    """The networks and the update.
 
     Args:
-        settings: hyper-parameters.
-        observation_shape: without the batch axis.
-        num_actions: size of the discrete action space.
+        config: hyper-parameters.
+        observation: of one environment.
+        num_actions: A.
 
     Attributes:
-        networks: all of them, by name.
+        networks: "q_network", "target_network", and "average_network" if that one acts.
+        updates: how many were made.
     """
 
-    make_network = staticmethod(q_network)
+    make_network = staticmethod(build_q_network)
 
-    def __init__(self, settings: DQNSettings, observation_shape: tuple[int, ...], num_actions: int):
-        self.settings = settings
-        self.num_actions = num_actions
+    def __init__(self, config: DQNConfig, observation: ObservationSpec, num_actions: int):
+        self.config = config
         self.updates = 0
-        names = ["q_network", "target_network"] + ["average_network"] * bool(settings.averaged_share)
-        self.networks = {name: self.make_network(settings, observation_shape, num_actions) for name in names}
+        names = ["q_network", "target_network"] + ["average_network"] * (config.acting_network == "average")
+        self.networks = {
+            name: self.make_network(config.network, observation.shape, num_actions) for name in names
+        }
         self.q_network, self.target_network = self.networks["q_network"], self.networks["target_network"]
-        self._followers = [self.networks[name] for name in names[1:]]
-        for follower in self._followers:
-            follower.set_weights(self.q_network.get_weights())
+        for name in names[1:]:
+            self.networks[name].set_weights(self.q_network.get_weights())
         self.optimizer = keras.optimizers.Adam(
-            settings.learning_rate, global_clipnorm=settings.gradient_clip_norm
+            config.learning_rate, global_clipnorm=config.gradient_clip_norm
         )
         self.q_network.compile(optimizer=self.optimizer)  # so that saving the network saves Adam's slots too
         self.optimizer.build(self.q_network.trainable_variables)
-        self._values = outputs_of(self.acting_network)
-        # By XLA, which compiles for some seconds, what is many small operations.
-        self._update = tf.function(
-            self._compute_updates,
-            jit_compile=XLA_CONVOLUTIONS or len(observation_shape) != 3,
-            autograph=False,
-        )
-        self._apply = tf.function(self._compute_apply, jit_compile=True, autograph=False)
+        self._acting_values = outputs_of(self.acting_network)
+        # XLA takes some seconds to compile, and then is the faster one where there are many small operations.
+        # Its convolutions are slower than those of oneDNN.
+        xla = XLA_CONVOLUTIONS or not observation.is_image
+        self._compiled_updates = tf.function(self._updates_in_turn, jit_compile=xla, autograph=False)
+        self.apply_gradients = tf.function(self._apply_gradients, jit_compile=True, autograph=False)
 
     @property
     def acting_network(self) -> keras.Model:
         """The network whose greedy actions are the agent's best."""
-        if self.settings.averaged_share:
-            return self.networks["average_network"]
-        return self.target_network if self.settings.act_with_target else self.q_network
-
-    # --- Acting --------------------------------------------------------------------------------------
+        name = {"online": "q_network", "target": "target_network", "average": "average_network"}
+        return self.networks[name[self.config.acting_network]]
 
     def q_values(self, observation: np.ndarray) -> np.ndarray:
-        """Values of all actions by the acting network: [B, ...] -> float32 [B, A]."""
-        return self._values(observation)
+        """Values of all actions by the acting network: observations [B, ...] -> float32 [B, A]."""
+        return self._acting_values(observation)
 
-    # --- Learning ------------------------------------------------------------------------------------
+    # --- One update ----------------------------------------------------------------------------------
 
-    def update(
-        self, batch: Batch, learning_rate: float, count: int = 1
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Gradient steps on the `count` equal parts of a batch in turn, in one call of TensorFlow.
+    def td_target(self, batch: Batch) -> tf.Tensor:
+        """The n-step return of each transition: reward + discount * Q_target(next observation, best action).
+
+        Double Q-learning: the Q-network chooses the best action, the target network evaluates it.
+        """
+        q_target = self.target_network(batch.next_observation, training=False)  # [B, A]
+        q_choice = self.q_network(batch.next_observation, training=False) if self.config.double else q_target
+        best_action = tf.argmax(q_choice, axis=1, output_type=tf.int32)  # [B]
+        return batch.reward + batch.discount * tf.gather(q_target, best_action, batch_dims=1)  # [B]
+
+    def update_once(self, batch: Batch, target_rate: tf.Tensor, average_rate: tf.Tensor) -> Update:
+        """A gradient step on the Huber loss of the TD errors. Then the other networks follow."""
+        td_target = self.td_target(batch)
+        with tf.GradientTape() as tape:
+            q = tf.gather(self.q_network(batch.observation, training=True), batch.action, batch_dims=1)  # [B]
+            td_error = td_target - q
+            loss = tf.reduce_mean(batch.weight * huber(td_error))
+        gradients = tape.gradient(loss, self.q_network.trainable_variables)
+        self.apply_gradients(gradients, target_rate, average_rate)
+        return Update(loss, tf.reduce_mean(q), td_error)
+
+    def _apply_gradients(self, gradients, target_rate, average_rate):
+        self.optimizer.apply(gradients, self.q_network.trainable_variables)
+        move_towards(self.target_network, self.q_network, target_rate)
+        if "average_network" in self.networks:
+            move_towards(self.networks["average_network"], self.q_network, average_rate)
+
+    # --- Several updates in one TensorFlow call ------------------------------------------------------
+
+    def update(self, batch: Batch, learning_rate: float, count: int = 1) -> Update:
+        """Make an update with each of the `count` equal parts of a batch, in turn.
 
         Returns:
-            loss and mean Q-value of each part's actions, float32 [count], and TD errors float32 [B].
+            numpy arrays: loss and q_mean [count], td_error [B], B being the size of the whole batch.
         """
-        number = self.updates + 1 + np.arange(count)
-        moves = self.settings.target_update_rate * (number % self.settings.target_update_period == 0)
-        averaged = np.maximum(1.0, self.settings.averaged_share * number)  # updates
-        parts = (
-            batch.observation,
-            batch.action,
-            batch.reward,
-            batch.discount,
-            batch.next_observation,
-            batch.weight,
-        )
-        losses, qs, td_error = self._update(
+        number = self.updates + 1 + np.arange(count)  # of each update, from 1
+        target_rates = self.config.target_update_rate * (number % self.config.target_update_period == 0)
+        # The running mean of the last n values moves by 1 / n of the way to each new one.
+        average_rates = 1 / np.maximum(1.0, self.config.average_share * number)
+        update = self._compiled_updates(
             np.float32(learning_rate),
-            *(part.reshape(count, -1, *part.shape[1:]) for part in parts),
-            moves.astype(np.float32),
-            (1 / averaged).astype(np.float32),
+            Batch(*(array.reshape(count, -1, *array.shape[1:]) for array in batch)),
+            target_rates.astype(np.float32),
+            average_rates.astype(np.float32),
         )
         self.updates += count
-        return losses.numpy(), qs.numpy(), td_error.numpy().ravel()
+        return Update(update.loss.numpy(), update.q_mean.numpy(), update.td_error.numpy().ravel())
 
-    def _compute_updates(self, learning_rate, *parts):
+    def _updates_in_turn(self, learning_rate, batches: Batch, target_rates, average_rates) -> Update:
         self.optimizer.learning_rate.assign(learning_rate)
-        if parts[0].shape[0] == 1:  # XLA's convolutions are ten times slower inside a loop
-            return [number[None] for number in self._compute_update([part[0] for part in parts])]
-        # A loop in TensorFlow is compiled once, however many turns it takes.
-        return tf.map_fn(self._compute_update, parts, fn_output_signature=(tf.float32,) * 3)
+        if target_rates.shape[0] == 1:  # no loop: in one, XLA's convolutions are ten times slower
+            batch = Batch(*(array[0] for array in batches))
+            update = self.update_once(batch, target_rates[0], average_rates[0])
+            return Update(*(result[None] for result in update))
 
-    def _compute_update(self, part):
-        observation, action, reward, discount, next_observation, weight, *moves = part
-        next_target = self.target_network(next_observation, training=False)  # [B, A]
-        chooser = self.q_network(next_observation, training=False) if self.settings.double else next_target
-        next_action = tf.argmax(chooser, axis=1, output_type=tf.int32)
-        target = reward + discount * tf.gather(next_target, next_action, batch_dims=1)  # [B]
-        with tf.GradientTape() as tape:
-            q = tf.gather(self.q_network(observation, training=True), action, batch_dims=1)  # [B]
-            td_error = target - q
-            size = tf.abs(td_error)
-            huber = tf.where(size < 1.0, 0.5 * size**2, size - 0.5)
-            loss = tf.reduce_mean(weight * huber)
-        self._apply(tape.gradient(loss, self.q_network.trainable_variables), *moves)
-        return loss, tf.reduce_mean(q), td_error
+        def update_once(part) -> Update:
+            batch, target_rate, average_rate = part
+            return self.update_once(batch, target_rate, average_rate)
 
-    def _compute_apply(self, gradients, *moves):
-        self.optimizer.apply(gradients, self.q_network.trainable_variables)
-        for follower, move in zip(self._followers, moves, strict=False):  # no average: its move is left over
-            for ours, theirs in zip(follower.variables, self.q_network.variables, strict=True):
-                ours.assign_add(move * (theirs - ours))
+        signature = Update(loss=tf.float32, q_mean=tf.float32, td_error=tf.float32)
+        parts = (batches, target_rates, average_rates)
+        return tf.map_fn(update_once, parts, fn_output_signature=signature)
 
 
-def make_replay(
-    settings: RunSettings,
-    num_envs: int,
-    share: float,
-    observation_shape: tuple[int, ...],
-    dtype: np.dtype,
-    rng: np.random.Generator,
-) -> Replay:
-    """The replay memory that `settings` ask for, or a share of it, for `num_envs` environments."""
-    is_image = len(observation_shape) == 3
-    return Replay(
-        int(settings.dqn.replay_capacity * share),
-        num_envs,
-        observation_shape[:2] if is_image else observation_shape,
-        dtype,
-        observation_shape[-1] if is_image else 0,
-        settings.env.stack_stride,
-        settings.dqn.n_step,
-        settings.dqn.discount,
-        settings.dqn.priority_exponent,
-        rng,
-        settings.dqn.replay_compressed,
-        settings.dqn.cut_returns,
-    )
+def huber(error: tf.Tensor) -> tf.Tensor:
+    """The Huber loss: quadratic up to 1, linear beyond. Its gradient is the error clipped to [-1, 1]."""
+    size = tf.abs(error)
+    return tf.where(size < 1.0, 0.5 * size**2, size - 0.5)
 
 
-def make_explorer(settings: RunSettings, num_actions: int, rng: np.random.Generator) -> Explorer:
-    """Epsilon-greedy as `settings` ask for it.
-
-    Raises:
-        DinoError: too few weights of random actions.
-    """
-    weights = settings.dqn.random_action_weights[:num_actions] or (1.0,) * num_actions
-    if len(weights) < num_actions:
-        raise DinoError(
-            f"{num_actions} actions, but random_action_weights for {len(weights)}: use another preset."
-        )
-    shares = np.asarray(weights) / sum(weights)
-    return Explorer(settings.env.num_envs, settings.dqn.random_action_exponent, shares, rng)
-
-
-class DQNLearner:
-    """DQN in the training loop (`Learner`): explores, keeps a replay memory, and learns what is due.
-
-    Args:
-        settings: of the run; the last `env.greedy_envs` environments do not explore.
-        observation_shape, dtype: of one observation; images as [H, W, stack], newest last.
-        num_actions: size of the discrete action space.
-        rngs: "explore" drives the actions, "replay" the sampling.
-        replay: a memory that somebody else fills; None: one of its own.
-    """
-
-    agent_class = DQN
-    interval_columns = ("loss", "q_mean", "epsilon", "learning_rate", "replay_frames")
-    episode_columns = ("epsilon", "q_mean")
-    milestone_columns = ()
-
-    def __init__(
-        self,
-        settings: RunSettings,
-        observation_shape: tuple[int, ...],
-        dtype: np.dtype,
-        num_actions: int,
-        rngs: dict[str, np.random.Generator],
-        replay: ShardedReplay | None = None,
-    ):
-        self._settings = settings.dqn
-        self._rng = rngs["explore"]
-        self._is_image = len(observation_shape) == 3
-        self.agent = self.agent_class(settings.dqn, observation_shape, num_actions)
-        num_envs = settings.env.num_envs
-        if replay is None:  # an empty one counts as false
-            self.replay: Replay | ShardedReplay = make_replay(
-                settings, num_envs, 1.0, observation_shape, dtype, rngs["replay"]
-            )
-        else:
-            self.replay = replay
-        self.networks = self.agent.networks
-        exploring = num_envs - settings.env.greedy_envs
-        self._explores = np.arange(num_envs) < exploring
-        self._floors = np.zeros(num_envs)
-        if settings.dqn.epsilon_floors:
-            self._floors[:exploring] = np.geomspace(*settings.dqn.epsilon_floors, exploring)
-        self._explorer = make_explorer(settings, num_actions, self._rng)
-        self._epsilon = 0.0  # of the schedule
-        self._epsilons = np.zeros(num_envs)
-        self._debt = 0.0  # transitions that are due to be learned from
-        self._losses: list[float] = []
-        self._qs: list[float] = []
-        self._values = np.zeros((num_envs, num_actions))  # of the last actions' states
-        self._episode_values = EpisodeValues(num_envs)
-
-    @property
-    def updates(self) -> int:
-        return self.agent.updates
-
-    @property
-    def network(self) -> keras.Model:
-        return self.agent.acting_network
-
-    def act(self, observation: np.ndarray, progress: float) -> tuple[np.ndarray, np.ndarray]:
-        self._epsilon = self._settings.epsilon(progress)
-        self._values = self.agent.q_values(observation)
-        self._epsilons = np.where(self._explores, np.maximum(self._epsilon, self._floors), 0.0)
-        actions = self._explorer.choose(self._values, self._epsilons)
-        return actions, self._values
-
-    def play(self, observation: np.ndarray) -> np.ndarray:
-        return epsilon_greedy(self.agent.q_values(observation), self._settings.epsilon_play, self._rng)
-
-    def take(self, step: Step):
-        self._episode_values.add(self._values, step.first)
-        assert isinstance(self.replay, Replay)
-        self._remember(self.replay, step.observation[..., -1] if self._is_image else step.observation, step)
-
-    def _remember(self, replay: Replay, frame: np.ndarray, step: Step):
-        reward, limit = step.reward, self._settings.reward_limit
-        replay.add(
-            frame,
-            step.first,
-            step.action,
-            reward if limit is None else np.clip(reward, -limit, limit),
-            step.terminated,
-            step.truncated,
-            step.life_lost,
-            step.greedy,
-        )
-        self._debt += len(step.action) * self._settings.replay_ratio
-
-    def learn(self, step: int, progress: float) -> None:
-        settings = self._settings
-        if step < settings.learning_starts:
-            self._debt = 0.0
-            return
-        count = settings.updates_per_call
-        learning_rate = settings.learning_rate_at(progress)
-        while self._debt >= count * settings.batch_size:
-            self._debt -= count * settings.batch_size
-            batch = self.replay.sample(count * settings.batch_size, settings.importance_exponent)
-            losses, qs, td_error = self.agent.update(batch, learning_rate, count)
-            self.replay.update_priorities(batch.index, td_error)
-            self._losses += losses.tolist()
-            self._qs += qs.tolist()
-
-    def break_off(self):
-        self._explorer.stop()
-        self.replay.break_off()
-
-    def interval_numbers(self, progress: float) -> dict[str, float]:
-        numbers = {
-            "loss": mean(self._losses),
-            "q_mean": mean(self._qs),
-            "epsilon": self._epsilon,
-            "learning_rate": self._settings.learning_rate_at(progress),
-            "replay_frames": len(self.replay),
-        }
-        self._losses, self._qs = [], []
-        return numbers
-
-    def episode_numbers(self, lane: int) -> dict[str, float]:
-        return {
-            "epsilon": float(self._epsilons[lane]),
-            "q_mean": self._episode_values.mean(lane),
-        }
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return self.replay.state()
-
-    def counters(self) -> dict[str, Any]:
-        return {"updates": self.updates, "learn_debt": self._debt}
-
-    def restore(
-        self, networks: dict[str, keras.Model], arrays: dict[str, np.ndarray], counters: dict[str, Any]
-    ):
-        for name, network in self.networks.items():
-            network.set_weights(networks[name].get_weights())
-        restore_optimizer(self.agent.optimizer, networks["q_network"].optimizer)
-        self.replay.restore(arrays)
-        self.agent.updates = counters["updates"]
-        self._debt = counters["learn_debt"]
+def move_towards(network: keras.Model, goal: keras.Model, share: tf.Tensor):
+    """Move all weights of `network` by a share of the way to those of `goal` (Polyak averaging)."""
+    for ours, theirs in zip(network.variables, goal.variables, strict=True):
+        ours.assign_add(share * (theirs - ours))

@@ -1,25 +1,46 @@
-"""Experience replay for many environments side by side: each frame is kept once."""
+"""Experience replay for environments that step together. Each frame is stored once."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, NamedTuple, Protocol
 
-import cv2
 import numpy as np
+from annotated_types import Ge, Interval
 
 from dino_rl.agents.compressed import CompressedFrames
+from dino_rl.agents.sum_tree import SumTree
+from dino_rl.spec import ObservationSpec
 
 
 @dataclass(frozen=True)
-class Batch:
+class ReplayConfig:
+    """The replay memory. The defaults are those of Mnih et al. 2015: a million frames, sampled uniformly."""
+
+    capacity: Annotated[int, Ge(1)] = 1_000_000
+    """Frames in all. A frame of 80x80 bytes takes 6.4 kB."""
+    compressed: bool = False
+    """Store frames compressed, in about an eighth of the memory; sampling takes longer."""
+    priority_exponent: Annotated[float, Ge(0)] = 0.0
+    """Exponent of the absolute TD error in the probability of being sampled; Schaul et al. 2016
+    (https://arxiv.org/abs/1511.05952) use 0.6. 0: uniform sampling."""
+    importance_exponent: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """How far importance-sampling weights correct for the priorities: 0 not at all, 1 in full. Schaul et al.
+    2016 start at 0.4."""
+
+
+class Batch(NamedTuple):
     """A minibatch of B n-step transitions.
 
     Attributes:
-        observation: [B, *frame, stack] for images, until the next `sample`; [B, *frame] for vectors.
+        observation: [B, *frame, stack] for images, valid until the next `sample`; [B, n] for vectors.
         action: int32 [B].
-        reward: float32 [B], discounted sum over the n steps.
-        discount: float32 [B], what the value of `next_observation` is worth: 0 after a terminal step.
-        next_observation: like `observation`.
+        reward: float32 [B], the discounted sum over the n steps.
+        discount: float32 [B], what the value of `next_observation` is multiplied by: discount ** n, 0 after a
+            terminal step.
+        next_observation: n steps later, like `observation`.
         weight: float32 [B], importance-sampling weights, at most 1.
-        index: int64 [B], for `Replay.update_priorities`.
+        indices: int64 [B], for `update_priorities`.
     """
 
     observation: np.ndarray
@@ -28,108 +49,81 @@ class Batch:
     discount: np.ndarray
     next_observation: np.ndarray
     weight: np.ndarray
-    index: np.ndarray
+    indices: np.ndarray
 
 
-class SumTree:
-    """Priorities of `size` items: set in bulk, drawn in proportion, each in log(size) vector steps."""
+class Replay(Protocol):
+    """What an agent needs of a replay memory in order to learn from it."""
 
-    def __init__(self, size: int):
-        self._leaves = 1 << max(1, (size - 1).bit_length())
-        self._nodes = np.zeros(2 * self._leaves, np.float64)  # node i has the children 2i and 2i + 1
+    def __len__(self) -> int: ...
 
-    @property
-    def total(self) -> float:
-        return float(self._nodes[1])
+    def sample(self, batch_size: int) -> Batch: ...
 
-    def get(self, index: np.ndarray) -> np.ndarray:
-        return self._nodes[self._leaves + index]
+    def update_priorities(self, indices: np.ndarray, td_error: np.ndarray): ...
 
-    def set(self, index: np.ndarray, priority: np.ndarray | float):
-        """Give items their priorities. An index may occur more than once; the last one counts."""
-        node = self._leaves + np.asarray(index)
-        self._nodes[node] = priority
-        while node[0] > 1:
-            node = node >> 1  # some twice, which costs less than to look for them
-            self._nodes[node] = self._nodes[2 * node] + self._nodes[2 * node + 1]
+    def truncate_episodes(self): ...
 
-    def sample(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """`count` items, int64, stratified over the total."""
-        left = (np.arange(count) + rng.random(count)) * (self.total / count)
-        node = np.ones(count, np.int64)
-        while node[0] < self._leaves:
-            node *= 2
-            skip = left >= self._nodes[node]
-            # Rounding may point past the last item that has a priority: stay where there is some.
-            skip &= self._nodes[node + 1] > 0
-            left -= np.where(skip, self._nodes[node], 0.0)
-            node += skip
-        return node - self._leaves
+    def state(self) -> dict[str, np.ndarray]: ...
+
+    def restore(self, state: dict[str, np.ndarray]): ...
 
 
-class Replay:
-    """A ring of time slots; each slot holds one frame of every environment.
+class ReplayBuffer:
+    """A ring of time slots. Each slot holds one frame of every environment.
 
-    Slot t of environment n holds the frame shown there, the action taken on it, and the reward and ending
-    that followed. Under next-step autoreset, an episode's last frame is followed by the first of the next;
-    the action between them is no transition and is never sampled. Which slots may start a transition is
-    decided in one place, `_set_sampleable`: n steps must have followed, and neither stack nor steps may cross
-    the write cursor.
+    Slot t of environment i holds the frame that was observed, the action that was chosen on it, and the
+    reward and ending that followed. Under next-step autoreset, an episode's last frame is followed by the
+    first frame of the next episode; the action between them is ignored by the environment and is never
+    sampled. `_set_sampleable` alone decides which slots may start a transition: n steps must have followed,
+    and neither the stack nor the n steps may cross the write cursor.
 
-    Priorities follow Schaul et al. 2016 (https://arxiv.org/abs/1511.05952), the proportional variant.
+    Priorities are the proportional variant of Schaul et al. 2016 (https://arxiv.org/abs/1511.05952).
 
     Args:
-        capacity: frames in all.
-        num_envs: environments that step together.
-        frame_shape, dtype: of one frame; stacked ones are of a dtype that OpenCV has, such as uint8.
-        stack_size: frames in an observation; 0 for vectors, which are not stacked.
-        stack_stride: time slots from one frame of an observation to the next.
-        n_step, discount: of the transitions sampled.
-        priority_exponent: 0 samples uniformly.
+        config: capacity and priorities.
+        num_envs: N, environments that step together.
+        observation: of one environment; frames of images have a dtype that OpenCV supports, such as uint8.
+        n_step: steps of a transition.
+        discount: of one step.
         rng: drives the sampling.
-        compressed: keep frames in a tenth of the memory, for more time at each sample.
-        cut_returns: the n steps end before an action that was not greedy: what it led to says nothing about
-            the greedy player (Watkins 1989, "Learning from delayed rewards").
+        cut_returns: the n steps end before an action that was not greedy: the rewards after it say nothing
+            about the greedy policy (Watkins 1989, "Learning from delayed rewards").
     """
 
     def __init__(
         self,
-        capacity: int,
+        config: ReplayConfig,
         num_envs: int,
-        frame_shape: tuple[int, ...],
-        dtype: np.dtype,
-        stack_size: int,
-        stack_stride: int,
+        observation: ObservationSpec,
         n_step: int,
         discount: float,
-        priority_exponent: float,
         rng: np.random.Generator,
-        compressed: bool = False,
         cut_returns: bool = False,
     ):
-        self._reach = max(0, stack_size - 1) * stack_stride  # how far back an observation's oldest frame lies
-        self._slots = max(capacity // num_envs, self._reach + n_step + 3)
+        self.config = config
         self._num_envs = num_envs
-        self._stack_size = stack_size
-        self._stack_stride = stack_stride
+        self._stack_size = observation.stack_size
+        self._stack_stride = observation.stack_stride
+        # Slots from the newest frame of an observation back to its oldest.
+        self._reach = max(0, self._stack_size - 1) * self._stack_stride
+        self._slots = max(config.capacity // num_envs, self._reach + n_step + 3)
         self._n_step = n_step
         self._discount = discount
-        self._exponent = priority_exponent
+        self._discounts = discount ** np.arange(n_step, dtype=np.float32)
         self._cut_returns = cut_returns
         self._rng = rng
-        self._discounts = discount ** np.arange(n_step, dtype=np.float32)
         shape = (self._slots, num_envs)
+        frame_shape, dtype = observation.frame_shape, observation.dtype
         self._frame: np.ndarray | CompressedFrames
-        if compressed:
+        if config.compressed:
             self._frame = CompressedFrames((*shape, *frame_shape), dtype)
         else:
-            # Written to now, so that the memory is taken now: a run that needs too much fails at its start,
-            # and one that has started does not grow.
+            # Filled, so that the system allocates the memory now: a run that needs too much fails at once.
             self._frame = np.empty((*shape, *frame_shape), dtype)
             self._frame.fill(0)
-        self._rooms = np.empty((2, 0), dtype)  # for observations and next observations of a batch
+        self._stacks = np.empty((2, 0), dtype)  # for observations and next observations of a batch
         self._first = np.zeros(shape, bool)  # the first frame of an episode
-        self._last = np.zeros(shape, bool)  # the last one: no action follows
+        self._last = np.zeros(shape, bool)  # the last frame of an episode: its action does nothing
         self._action = np.zeros(shape, np.int32)
         self._reward = np.zeros(shape, np.float32)
         self._terminated = np.zeros(shape, bool)
@@ -137,13 +131,15 @@ class Replay:
         self._greedy = np.zeros(shape, bool)
         self._ended = np.zeros(num_envs, bool)  # episodes that ended in the slot written last
         self._time = 0  # slots written so far
-        self._break = 0  # the time at which all episodes last broke off, or began
+        self._break = 0  # the time at which all episodes last started anew
         self._tree = SumTree(self._slots * num_envs)
         self._max_priority = 1.0
 
     def __len__(self) -> int:
-        """Frames held."""
+        """Frames stored."""
         return min(self._time, self._slots) * self._num_envs
+
+    # --- Adding --------------------------------------------------------------------------------------
 
     def add(
         self,
@@ -156,9 +152,10 @@ class Replay:
         life_lost: np.ndarray | bool = False,
         greedy: np.ndarray | bool = True,
     ):
-        """One step of all environments: the frames seen [N, ...], and what followed the actions [N].
+        """Add one step of all environments: the newest frames [N, ...], the actions, and what followed, [N].
 
-        What comes after a lost life is worth nothing, as after the end of the game, which yet goes on.
+        `Transition` describes the arguments. A lost life is terminal for the return, as the end of an episode
+        is, though the episode goes on (Mnih et al. 2015).
         """
         slot = self._time % self._slots
         self._frame[slot] = frame
@@ -174,110 +171,126 @@ class Replay:
         self._set_sampleable()
 
     def _set_sampleable(self):
-        everyone = np.arange(self._num_envs)
-        # The slot that is written next, and those whose stack reaches back to it, are lost.
-        blocked = (self._time + np.arange(self._reach + 1)) % self._slots
-        index = (blocked[:, None] * self._num_envs + everyone).ravel()
+        envs = np.arange(self._num_envs)
+        # The slot that is written next is lost, and so are those whose stack reaches back to it.
+        lost = (self._time + np.arange(self._reach + 1)) % self._slots
+        index = (lost[:, None] * self._num_envs + envs).ravel()
         priority = np.zeros(len(index))
         ready = self._time - self._n_step - 1  # its n-th successor has just been written
         if ready >= self._reach and not ready < self._break <= ready + self._n_step:
             slot = ready % self._slots
-            index = np.append(index, slot * self._num_envs + everyone)
+            index = np.append(index, slot * self._num_envs + envs)
             priority = np.append(priority, np.where(self._last[slot], 0.0, self._max_priority))
         self._tree.set(index, priority)
 
-    def sample(self, batch_size: int, importance_exponent: float = 0.0) -> Batch:
-        """Draw a minibatch."""
-        index = self._tree.sample(self._rng, batch_size)
-        slot, env = index // self._num_envs, index % self._num_envs
-        here = (slot[:, None] + np.arange(self._n_step)) % self._slots, env[:, None]  # [B, n]
-        terminated = self._terminated[here]
-        goes_on = ~(terminated | self._truncated[here])[:, :-1]
-        if self._cut_returns:
-            goes_on &= self._greedy[here][:, 1:]
-        counts = np.ones(terminated.shape, bool)  # step k of the n belongs to the transition
-        np.logical_and.accumulate(goes_on, axis=1, out=counts[:, 1:])
-        steps = counts.sum(axis=1)
-        discount = (self._discount**steps).astype(np.float32)
-        discount[(counts & terminated).any(axis=1)] = 0.0
+    def truncate_episodes(self):
+        """All episodes were abandoned without an end (a browser crashed, a run was resumed).
+
+        Transitions do not cross this point. The next frames added are first ones.
+        """
+        self._break = self._time
+
+    # --- Sampling ------------------------------------------------------------------------------------
+
+    def sample(self, batch_size: int) -> Batch:
+        """Draw a minibatch of n-step transitions."""
+        indices = self._tree.sample(self._rng, batch_size)
+        slot, env = indices // self._num_envs, indices % self._num_envs
+        reward, discount, steps = self._n_step_return(slot, env)
         weight = np.ones(batch_size, np.float32)
-        if importance_exponent:
-            priority = self._tree.get(index)
-            weight = ((priority.min() / priority) ** importance_exponent).astype(np.float32)
+        if self.config.importance_exponent:
+            priority = self._tree.get(indices)
+            weight = ((priority.min() / priority) ** self.config.importance_exponent).astype(np.float32)
         return Batch(
             observation=self._observations(slot, env, 0),
             action=self._action[slot, env],
-            reward=(counts * self._reward[here]) @ self._discounts,
+            reward=reward,
             discount=discount,
             next_observation=self._observations((slot + steps) % self._slots, env, 1),
             weight=weight,
-            index=index,
+            indices=indices,
         )
 
-    def _observations(self, slot: np.ndarray, env: np.ndarray, room: int) -> np.ndarray:
-        """Those at slots [B] of environments [B]; stacked ones lie in one of two rooms for a batch."""
+    def _n_step_return(self, slot: np.ndarray, env: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the transitions that start at slots [B] of environments [B]: the discounted reward, the discount
+        of the value that follows (0 after a terminal step), and the number of steps, n or fewer."""
+        span = (slot[:, None] + np.arange(self._n_step)) % self._slots, env[:, None]  # [B, n]
+        terminated = self._terminated[span]
+        continues = ~(terminated | self._truncated[span])[:, :-1]
+        if self._cut_returns:
+            continues &= self._greedy[span][:, 1:]
+        included = np.ones(terminated.shape, bool)  # step k belongs to the transition
+        np.logical_and.accumulate(continues, axis=1, out=included[:, 1:])
+        steps = included.sum(axis=1)
+        discount = (self._discount**steps).astype(np.float32)
+        discount[(included & terminated).any(axis=1)] = 0.0
+        return (included * self._reward[span]) @ self._discounts, discount, steps
+
+    def _observations(self, slot: np.ndarray, env: np.ndarray, which: int) -> np.ndarray:
+        """The observations at slots [B] of environments [B]; stacks are written to `_stacks[which]`."""
         if not self._stack_size:
             return self._frame[slot, env]
-        # An episode's first frame stands for those before it, as after a reset.
+        import cv2  # here, so that a configuration loads without it
+
+        # An episode's first frame is repeated for those before it, as after a reset.
         earlier = (slot[:, None] - np.arange(self._reach)) % self._slots
-        goes_back = np.logical_and.accumulate(~self._first[earlier, env[:, None]], axis=1)
+        same_episode = np.logical_and.accumulate(~self._first[earlier, env[:, None]], axis=1)
         back = np.zeros((len(slot), self._reach + 1), np.int64)
-        np.cumsum(goes_back, axis=1, out=back[:, 1:])
-        shown = (slot[:, None] - back[:, :: self._stack_stride]) % self._slots  # [B, stack], newest first
-        # Memory that is taken anew each time costs more, in page faults, than all else here.
-        if self._rooms.shape[1] < len(slot):
-            self._rooms = np.empty(
+        np.cumsum(same_episode, axis=1, out=back[:, 1:])
+        frame_slots = (
+            slot[:, None] - back[:, :: self._stack_stride]
+        ) % self._slots  # [B, stack], newest first
+        # Reused, because page faults in new memory would cost more than all the rest of this function.
+        if self._stacks.shape[1] < len(slot):
+            self._stacks = np.empty(
                 (2, len(slot), *self._frame.shape[2:], self._stack_size), self._frame.dtype
             )
-        stack = self._rooms[room, : len(slot)]
-        pictures = [self._frame[shown[:, i], env].reshape(len(slot), -1) for i in range(shown.shape[1])]
-        cv2.merge(pictures[::-1], stack.reshape(len(slot), -1, self._stack_size))
+        stack = self._stacks[which, : len(slot)]
+        frames = [self._frame[one, env].reshape(len(slot), -1) for one in frame_slots.T]  # newest first
+        cv2.merge(frames[::-1], stack.reshape(len(slot), -1, self._stack_size))
         return stack
+
+    # --- Priorities ----------------------------------------------------------------------------------
 
     @property
     def total_priority(self) -> float:
-        """Sum over all that may be sampled."""
+        """Sum of the priorities of all transitions that may be sampled."""
         return self._tree.total
 
-    def priorities(self, index: np.ndarray) -> np.ndarray:
+    def priorities(self, indices: np.ndarray) -> np.ndarray:
         """Priorities of transitions, float64 [B]."""
-        return self._tree.get(index)
+        return self._tree.get(indices)
 
-    def update_priorities(self, index: np.ndarray, td_error: np.ndarray):
-        """Set priorities of sampled transitions from their TD errors [B]."""
-        if not self._exponent:
+    def update_priorities(self, indices: np.ndarray, td_error: np.ndarray):
+        """Set the priorities of sampled transitions from their TD errors [B]."""
+        if not self.config.priority_exponent:
             return
-        priority = (np.abs(td_error) + 1e-3) ** self._exponent
-        alive = self._tree.get(index) > 0  # not overwritten since
-        if alive.any():
-            self._tree.set(index[alive], priority[alive])
+        priority = (np.abs(td_error) + 1e-3) ** self.config.priority_exponent
+        valid = self._tree.get(indices) > 0  # not overwritten since they were sampled
+        if valid.any():
+            self._tree.set(indices[valid], priority[valid])
         self._max_priority = max(self._max_priority, float(priority.max()))
 
-    def break_off(self):
-        """All episodes stop here without an end (a browser that died, a run resumed): what follows is new."""
-        self._break = self._time
-
-    # --- Keeping it ----------------------------------------------------------------------------------
+    # --- Checkpoints ---------------------------------------------------------------------------------
 
     _ARRAYS = ("_first", "_last", "_action", "_reward", "_terminated", "_truncated", "_greedy")
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything needed to go on as if nothing had happened, as arrays."""
+        """Everything that a checkpoint needs to continue exactly, as arrays."""
         used = min(self._time, self._slots)
         arrays = {name: getattr(self, name)[:used] for name in self._ARRAYS}
         if isinstance(self._frame, CompressedFrames):
             arrays |= self._frame.state(used)
         else:
             arrays["_frame"] = self._frame[:used]
-        priority = self._tree.get(np.arange(self._slots * self._num_envs))
         return {
             **arrays,
-            "priority": priority,
+            "priority": self._tree.get(np.arange(self._slots * self._num_envs)),
             "scalars": np.array([self._time, self._max_priority, self._break]),
         }
 
     def restore(self, state: dict[str, np.ndarray]):
-        """Take over a `state` of a replay of the same shape."""
+        """Continue from a `state` of a buffer of the same shape."""
         for name in self._ARRAYS:
             array = state[name]
             getattr(self, name)[: len(array)] = array

@@ -1,10 +1,8 @@
-"""A direct line to the page, for live play: Chrome's DevTools protocol over its own WebSocket.
+"""A direct connection to the page, for live play: Chrome's DevTools protocol over a WebSocket.
 
-Selenium starts and owns the browser. But each of its commands passes through the driver by HTTP, 3-5 ms; a
-live game cannot wait that long twice a decision. This line takes about 0.5 ms, and keys need no answer.
-
-Of the two WebSocket libraries here this is the one that reads in the caller's own thread: the other, which
-serves the arenas, hands each message from a thread of its own to the caller's.
+Selenium starts and owns the browser, but each of its commands goes through the driver by HTTP (3-5 ms). A
+live game, which needs two commands for each decision, cannot wait that long. This connection answers in
+about 0.5 ms, and key events need no answer.
 """
 
 import contextlib
@@ -14,9 +12,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from websocket import WebSocketException, create_connection
+from websocket import WebSocket, WebSocketException, create_connection
 
-from dino_rl.browser.chrome import Browser
+from dino_rl.browser.chrome import CLOSED, Browser
+from dino_rl.browser.release import release_with
 from dino_rl.errors import BrowserError
 
 TIMEOUT_S = 30
@@ -31,7 +30,7 @@ class DevTools:
 
     def __init__(self, browser: Browser):
         address = browser.driver.capabilities["goog:chromeOptions"]["debuggerAddress"]
-        with self._answering():
+        with _answering():
             request = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
             request.request("GET", "/json/list")
             targets = json.loads(request.getresponse().read())
@@ -44,24 +43,25 @@ class DevTools:
                 skip_utf8_validation=True,
                 http_no_proxy=["*"],
             )
+        self._release = release_with(self, _close, self._socket)
         self._ids = itertools.count(1)
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression; a promise is waited for.
+        """The value of a JavaScript expression, or what it resolves to if it is a promise.
 
         Raises:
-            RuntimeError: the expression threw.
-            BrowserError: the browser stopped answering.
+            RuntimeError: the expression threw an error.
+            BrowserError: the browser stopped answering, or is closed.
         """
         options = {"expression": expression, "awaitPromise": True, "returnByValue": True}
         number = self.post("Runtime.evaluate", options)
-        with self._answering():
+        with _answering():
             while True:
                 message = self._socket.recv()
                 if not message:
-                    raise WebSocketException("The browser closed the line.")
+                    raise WebSocketException("the browser closed the connection")
                 answer = json.loads(message)
-                if answer.get("id") == number:  # the others are answers to `post`, which nobody waits for
+                if answer.get("id") == number:  # the others answer `post`, which does not wait
                     break
         result = answer.get("result", {})
         if "exceptionDetails" in result or "error" in answer:
@@ -69,19 +69,27 @@ class DevTools:
         return result["result"].get("value")
 
     def post(self, command: str, arguments: dict) -> int:
-        """Send a command and do not wait for its answer."""
+        """Send a command without waiting for its answer. Returns the command's number."""
+        if not self._release.alive:
+            raise BrowserError(CLOSED)
         number = next(self._ids)
-        with self._answering():
+        with _answering():
             self._socket.send(json.dumps({"id": number, "method": command, "params": arguments}))
         return number
 
     def close(self):
-        with contextlib.suppress(WebSocketException, OSError):
-            self._socket.close()
+        """Close the connection. A second call has no effect."""
+        self._release()
 
-    @contextlib.contextmanager
-    def _answering(self) -> Iterator[None]:
-        try:
-            yield
-        except (WebSocketException, OSError, StopIteration) as error:
-            raise BrowserError("The browser stopped answering.") from error
+
+def _close(socket: WebSocket):
+    with contextlib.suppress(WebSocketException, OSError):
+        socket.close()
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except (WebSocketException, OSError, StopIteration) as error:
+        raise BrowserError("The browser stopped answering.") from error

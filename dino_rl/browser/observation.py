@@ -1,26 +1,24 @@
-"""What leaves the page after a step: pictures for agents, state for statistics."""
+"""What the page returns after a step: frames for agents, states for statistics."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from dino_rl.browser.frames import SIZE
-
+SIZE = 80  # side of an agent's frame, in pixels
 SCORE_PER_PIXEL = 0.025  # the game's own factor from distance to score (DistanceMeter)
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Pictures and states of N games after one step.
+    """Frames and states of N games after one step.
 
     Attributes:
-        pictures: uint8 [N, 80, 80].
-        states: float64 [N, F], columns named by `fields`. For statistics only: nothing of it may reach
-            an agent.
-        fields: the names of the columns, as `game/bridge.js` gives them.
+        frames: uint8 [N, 80, 80], dark on white. See `dino_rl.browser.frames`.
+        states: float64 [N, F], columns named by `fields`. For statistics only: an agent must not see them.
+        fields: the names of the columns, as defined in `game/bridge.js`.
     """
 
-    pictures: np.ndarray
+    frames: np.ndarray
     states: np.ndarray
     fields: tuple[str, ...]
 
@@ -30,7 +28,7 @@ class Observation:
 
     @property
     def scores(self) -> np.ndarray:
-        """Scores from the distance, int64 [N]. The digits on the screen wrap; the distance does not."""
+        """Scores by the distance, int64 [N]. The digits on the screen wrap; the distance does not."""
         return np.round(np.ceil(self.column("distance")) * SCORE_PER_PIXEL).astype(np.int64)
 
     @property
@@ -40,8 +38,8 @@ class Observation:
 
     @classmethod
     def from_bytes(cls, data: bytes, count: int, fields: tuple[str, ...]) -> "Observation":
-        """Parse what the page sends: states of all games, then their pictures."""
+        """Parse an answer of the page: the states of all games, then their frames."""
         split = count * len(fields) * 8
         states = np.frombuffer(data, np.float64, count * len(fields)).reshape(count, -1)
-        pictures = np.frombuffer(data, np.uint8, offset=split).reshape(count, SIZE, SIZE)
-        return cls(pictures, states, fields)
+        frames = np.frombuffer(data, np.uint8, offset=split).reshape(count, SIZE, SIZE)
+        return cls(frames, states, fields)

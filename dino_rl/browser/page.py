@@ -1,4 +1,4 @@
-"""The game's page, taken from the user's own browser once per version and kept in the user's cache."""
+"""The game's page, extracted from the user's own browser once per version and stored in the user's cache."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from dino_rl.errors import PageError
 
 URL = "chrome://dino"
 KNOWN_VERSIONS = "Chromium 156"
-# The page's own script changes the document on DOMContentLoaded; a capturing listener is called before it.
+# The page's own script changes the document on DOMContentLoaded; a capturing listener runs before that.
 KEEP_SOURCE = """
 document.addEventListener("DOMContentLoaded", () => {
   window.dinoPageSource = document.documentElement.outerHTML;
@@ -21,12 +21,12 @@ document.addEventListener("DOMContentLoaded", () => {
 
 
 def cache_dir() -> Path:
-    """Where pages are kept: DINO_RL_CACHE, else the user's cache directory."""
+    """Where pages are stored: DINO_RL_CACHE, else the user's cache directory."""
     return Path(os.environ.get("DINO_RL_CACHE") or platformdirs.user_cache_dir("dino-rl"))
 
 
 def open_original(browser: Browser):
-    """Load untouched chrome://dino. The page *is* the error that `get` raises."""
+    """Load the unmodified chrome://dino. It is the page that Chrome shows for the error that `get` raises."""
     try:
         browser.driver.get(URL)
     except WebDriverException as error:
@@ -40,41 +40,41 @@ def game_page(browser: Browser) -> str:
     """HTML of the game's page, from the cache or from `browser`.
 
     Raises:
-        PageError: the browser has no game page, or one that is not the game.
+        PageError: the browser has no game page, or a page that is not the game.
     """
     path = cache_dir() / "pages" / f"{browser.version}.html"
     if path.is_file():
         html = path.read_text(encoding="utf-8")
         if html.endswith("</html>"):
             return html
-    html = _take(browser)
+    html = _extract(browser)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")
         part.write_text(html, encoding="utf-8")
         part.replace(path)
     except OSError:
-        pass  # no cache: the page is taken again next time
+        pass  # without a cache, the page is extracted again next time
     return html
 
 
-def _take(browser: Browser) -> str:
+def _extract(browser: Browser) -> str:
     identifier = browser.cdp("Page.addScriptToEvaluateOnNewDocument", {"source": KEEP_SOURCE})["identifier"]
     try:
         open_original(browser)
-        html = browser.driver.execute_script("return window.dinoPageSource") or ""
+        html = browser.script("return window.dinoPageSource") or ""
     finally:
         browser.cdp("Page.removeScriptToEvaluateOnNewDocument", {"identifier": identifier})
     if not (re.search(r"\bclass Runner\b", html) and "<title>chrome://dino/</title>" in html):
         raise PageError(
-            f"{browser.name} shows no Dino game at {URL} (a policy may have switched it off); "
+            f"{browser.name} shows no Dino game at {URL} (a policy may have disabled it); "
             f"known to work: {KNOWN_VERSIONS}."
         )
     return "<!DOCTYPE html>" + html
 
 
 def page_error(browser: Browser, problem: str) -> PageError:
-    """The browser's page is not the game that the bridge knows."""
+    """The error for a page that lacks something that the bridge needs."""
     return PageError(
         f"The Dino page of {browser.name} is not as expected ({problem}); known to work: {KNOWN_VERSIONS}."
     )

@@ -1,7 +1,7 @@
-"""Ends a browser whose owner is gone without a word: killed, or a worker of a cluster that was lost.
+"""Ends a browser whose owner was killed, for example a lost worker of a cluster.
 
-Runs as a process of its own, `python watchdog.py PID`, that reads its standard input. Only the owner holds
-the other end: when it reads the end of the file, there is no owner any more.
+Runs as a separate process, `python watchdog.py PID`, that reads its standard input. Only the owner holds the
+other end: end of file means that the owner is gone.
 """
 
 import contextlib
@@ -14,27 +14,30 @@ import psutil
 
 
 def watch_over(driver_pid: int) -> subprocess.Popen:
-    """Have the driver and all of its session end with this process. Kill what is returned to call it off."""
+    """Start a process that ends the driver and all of its session when this process ends.
+
+    Kill the returned process to cancel that.
+    """
     return subprocess.Popen(
         [sys.executable, "-I", __file__, str(driver_pid)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the owner alone
+        start_new_session=True,  # Ctrl-C is for the owner only
     )
 
 
 def _wait_and_end(driver_pid: int):
     sys.stdin.buffer.read()
-    while left := processes_of(driver_pid):  # killed children may start others first
-        for process in left:
+    while remaining := processes_of(driver_pid):  # a child may start others before it is killed
+        for process in remaining:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         time.sleep(0.1)
 
 
 def processes_of(driver_pid: int) -> set[psutil.Process]:
-    """The driver and all below it that run now: its whole session, so that no orphan is forgotten."""
+    """The driver and all its running descendants; its whole session, so that orphans are included."""
     found = set()
     with contextlib.suppress(psutil.Error):
         driver = psutil.Process(driver_pid)
@@ -48,7 +51,7 @@ def processes_of(driver_pid: int) -> set[psutil.Process]:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Whether it runs. One that has ended may wait long to be taken note of, in a container for ever."""
+    """Whether a process runs. A zombie does not; in a container nobody may ever reap it."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -1,39 +1,41 @@
-"""Processes of a Ray cluster that play: each owns its environments, explores in its own way, and sends what
-it saw, each frame once."""
+"""Actors: processes of a Ray cluster that play. Each has its own environments, explores in its own way, and
+sends what it observed, each frame once."""
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
+import gymnasium
 import numpy as np
 import ray
-from ray.exceptions import RayError, RayTaskError
 
-from dino_rl.agents.dqn import DQN, make_explorer
-from dino_rl.agents.learner import EpisodeValues, Step
-from dino_rl.backend import share_cores, tf
-from dino_rl.envs.catalog import Interface, interface, make_training_env
-from dino_rl.errors import BrowserError, DinoError
-from dino_rl.results.statistics import EpisodeStatistics
-from dino_rl.settings import RunSettings
-
-CLOSE_TIMEOUT_S = 10
-RESTARTS = 5  # of one actor, without a single rollout between
+from dino_rl.agents.agent import EpisodeValues, Transition
+from dino_rl.agents.exploration import Explorer
+from dino_rl.agents.networks import build_q_network, outputs_of
+from dino_rl.backend import tf, use_one_thread
+from dino_rl.envs.registry import make_task
+from dino_rl.train_config import TrainConfig
+from dino_rl.training.local import FIRST_DRAWN_SEED, LAST_DRAWN_SEED
+from dino_rl.training.statistics import EpisodeStatistics
 
 
-def ladder(settings: RunSettings, actor: int, actors: int) -> np.ndarray:
-    """Epsilons of an actor's environments, float64 [M]: each of all N x M has its own, for the whole run.
+def epsilon_ladder(config: TrainConfig, actor: int) -> np.ndarray:
+    """The epsilons of an actor's environments, float64 [M]. They stay the same for the whole run.
 
-    epsilon ** (1 + i / (N - 1) * alpha), i = 0 ... N - 1, of Horgan et al. 2018
-    (https://arxiv.org/abs/1803.00933), whose actors play one game each; here i counts games. Greedy
-    environments do not explore.
+    Each of the K exploring environments of all actors has its own: epsilon ** (1 + i / (K - 1) * exponent),
+    i = 0 ... K - 1 (Horgan et al. 2018, https://arxiv.org/abs/1803.00933; their actors play one game each).
+    Greedy environments do not explore.
+
+    Args:
+        config: of a run with actors.
+        actor: index of the actor.
     """
-    env, on_ray = settings.env, settings.on_ray
+    env, actors = config.env, config.actors
+    assert actors is not None
     exploring = env.num_envs - env.greedy_envs
+    lowest = actors.epsilon ** (1 + actors.epsilon_exponent)
     # Neighbours on the ladder belong to different actors: each actor has some of all kinds.
-    foot = on_ray.epsilon ** (1 + on_ray.epsilon_exponent)
-    rungs = np.geomspace(on_ray.epsilon, foot, exploring * actors)[actor::actors]
+    rungs = np.geomspace(actors.epsilon, lowest, exploring * actors.actors)[actor :: actors.actors]
     return np.concatenate([rungs, np.zeros(env.greedy_envs)])
 
 
@@ -42,239 +44,138 @@ class Rollout:
     """T steps of an actor's M environments.
 
     Attributes:
-        actor: whose.
-        steps: arrays [T, M, ...]; observations are the newest frames only: uint8 [T, M, 80, 80], or vectors.
-        episodes: those that ended: (environment, its numbers).
-        weights_version: of the network that played.
+        actor: index of the actor.
+        transitions: arrays [T, M, ...]. Observations are the newest frames only, [T, M, H, W], or vectors.
+        episodes: those that ended, as rows of `Slice.episodes`.
+        weights_version: updates of the network that played.
     """
 
     actor: int
-    steps: Step
-    episodes: list[tuple[int, dict[str, Any]]]
+    transitions: Transition
+    episodes: list[dict[str, Any]]
     weights_version: int
 
 
 class Actor:
-    """Plays with the weights that it is given.
+    """Plays with the weights that it receives. Nothing is started before `open` or the first rollout, so that
+    their errors reach the caller as they are.
 
     Args:
-        settings: of the run.
-        index, count: which actor it is, of how many.
-        generation: how many came before it in its place; it draws other games than they did.
+        config: of a run with actors.
+        index: of this actor.
+        generation: how many actors had this index before. Each draws other games than they did.
     """
 
-    _env: Any = None  # until there is something to do; what making it raises then comes as it is
+    _env: gymnasium.vector.VectorEnv | None = None
 
-    def __init__(self, settings: RunSettings, index: int, count: int, generation: int):
-        self._settings = settings
-        self._index, self._count, self._generation = index, count, generation
+    def __init__(self, config: TrainConfig, index: int, generation: int):
+        assert config.actors is not None
+        self._config = config
+        self._rollout_steps = config.actors.rollout_steps
+        self._index = index
+        self._generation = generation
 
-    def _open(self):
-        settings = self._settings
-        share_cores()
-        tf.config.set_visible_devices([], "GPU")  # that is the learner's
-        rng = np.random.default_rng([settings.seed, 1, self._index, self._generation])
-        self._env = make_training_env(settings.env)
-        self._made_for = interface(self._env, settings.env)
-        self._agent = DQN(settings.dqn, self._made_for.observation_shape, len(self._made_for.actions))
-        self._epsilons = ladder(settings, self._index, self._count)
-        self._statistics = EpisodeStatistics(
-            settings.env.num_envs, self._made_for.actions, self._made_for.watched
-        )
-        self._explorer = make_explorer(settings, len(self._made_for.actions), rng)
-        self._episode_values = EpisodeValues(settings.env.num_envs)
-        self._weights_version = -1
-        everyone = np.ones(settings.env.num_envs, bool)
-        self._observation, infos = self._env.reset(seed=int(rng.integers(2**31, 2**32 - 2**16)))
-        self._first, self._last = everyone, ~everyone
-        self._statistics.begin(everyone, infos)
-
-    def made_for(self) -> Interface:
-        """What a learner needs to know of the environments.
+    def open(self) -> None:
+        """Make the environments and the network.
 
         Raises:
-            DinoError: they cannot be made.
+            DinoError: the environments cannot be made.
         """
-        if self._env is None:
-            self._open()
-        return self._made_for
+        if self._env is not None:
+            return
+        config = self._config
+        assert config.dqn is not None
+        use_one_thread()
+        tf.config.set_visible_devices([], "GPU")  # the learner uses it
+        rng = np.random.default_rng([config.run.seed, 1, self._index, self._generation])
+        task = make_task(config.env)
+        spec, num_envs, greedy_envs = task.spec, config.env.num_envs, config.env.greedy_envs
+        self._is_image = spec.observation.is_image
+        self._network = build_q_network(config.dqn.network, spec.observation.shape, spec.num_actions)
+        self._q_values = outputs_of(self._network)
+        self._weights_version = -1
+        self._epsilons = epsilon_ladder(config, self._index)
+        self._explorer = Explorer(config.dqn.exploration, spec.num_actions, num_envs, greedy_envs, rng)
+        self._statistics = EpisodeStatistics(num_envs, spec.actions, spec.info_keys)
+        self._episode_values = EpisodeValues(num_envs)
+        env = task.make_training_env()
+        try:
+            seed = int(rng.integers(FIRST_DRAWN_SEED, LAST_DRAWN_SEED))
+            self._observation, infos = env.reset(seed=seed)
+        except BaseException:
+            env.close()
+            raise
+        self._env = env
+        self._first = np.ones(num_envs, bool)
+        self._last = ~self._first
+        self._statistics.begin(self._first, infos)
 
     def roll_out(self, weights: list[np.ndarray], version: int) -> Rollout:
-        """Play for a while by the newest weights.
+        """Play `rollout_steps` steps with the newest weights.
+
+        Args:
+            weights: of the acting network.
+            version: how many updates made them.
 
         Raises:
-            BrowserError: the browser is gone; so should be the actor.
+            EnvError: the environments stopped working. The actor is of no use any more.
         """
-        if self._env is None:
-            self._open()
+        self.open()
         if version != self._weights_version:
-            self._agent.acting_network.set_weights(weights)
+            self._network.set_weights(weights)
             self._weights_version = version
-        steps, episodes = [], []
-        for _ in range(self._settings.on_ray.rollout_steps):
-            step, ended = self._step()
-            steps.append(step)
+        transitions, episodes = [], []
+        for _ in range(self._rollout_steps):
+            transition, ended = self._step()
+            transitions.append(transition)
             episodes += ended
         stacked = {
-            field.name: np.stack([getattr(step, field.name) for step in steps]) for field in fields(Step)
+            field.name: np.stack([getattr(transition, field.name) for transition in transitions])
+            for field in fields(Transition)
         }
-        return Rollout(self._index, Step(**stacked), episodes, version)
+        return Rollout(self._index, Transition(**stacked), episodes, version)
 
-    def _step(self) -> tuple[Step, list[tuple[int, dict[str, Any]]]]:
-        seen, first, last = self._observation, self._first, self._last
-        values = self._agent.q_values(seen)
-        actions = self._explorer.choose(values, self._epsilons)
-        self._observation, rewards, terminated, truncated, infos = self._env.step(actions)
-        self._statistics.step(actions, rewards)
-        self._episode_values.add(values, first)
-        episodes = [
-            (
-                i,
-                {
-                    **self._statistics.episode(i, infos),
-                    "epsilon": float(self._epsilons[i]),
-                    "q_mean": self._episode_values.mean(i),
-                },
-            )
-            for i in np.flatnonzero(terminated | truncated).tolist()
-        ]
-        # Next-step autoreset: what an ended episode shows next is the first frame of another.
-        self._first, self._last = last, terminated | truncated
+    def _step(self) -> tuple[Transition, list[dict[str, Any]]]:
+        assert self._env is not None
+        observation, first, last = self._observation, self._first, self._last
+        q_values = self._q_values(observation)
+        actions = self._explorer.choose(q_values, self._epsilons)
+        self._observation, reward, terminated, truncated, infos = self._env.step(actions)
+        self._statistics.step(actions, reward)
+        self._episode_values.add(q_values, first)
+        ended = terminated | truncated
+        episodes = [self._episode(i, infos) for i in np.flatnonzero(ended).tolist()]
+        # Next-step autoreset: after the end of an episode comes the first observation of another.
+        self._first, self._last = last, ended
         self._statistics.begin(self._first, infos)
-        return (
-            Step(
-                seen[..., -1] if self._made_for.is_image else seen,
-                first,
-                last,
-                actions,
-                rewards,
-                terminated,
-                truncated,
-                infos.get("life_lost", np.zeros(len(actions), bool)),
-                greedy=actions == values.argmax(axis=1),
-            ),
-            episodes,
+        transition = Transition(
+            observation[..., -1] if self._is_image else observation,
+            first,
+            last,
+            actions,
+            reward,
+            terminated,
+            truncated,
+            life_lost=infos.get("life_lost", np.zeros(len(actions), bool)),
+            greedy=actions == q_values.argmax(axis=1),
         )
+        return transition, episodes
 
-    def close(self):
-        """Stop the browser."""
+    def _episode(self, i: int, infos: dict[str, Any]) -> dict[str, Any]:
+        env = self._config.env
+        return {
+            "env": self._index * env.num_envs + i,  # counted through all actors
+            "greedy": int(i >= env.num_envs - env.greedy_envs),
+            **self._statistics.episode(i, infos),
+            "epsilon": float(self._epsilons[i]),
+            "q_mean": self._episode_values.mean(i),
+        }
+
+    def close(self) -> None:
+        """End the environments."""
         if self._env is not None:
             self._env.close()
 
-    def whereabouts(self) -> tuple[int, str]:
-        """Process id, and the node's."""
+    def process_and_node(self) -> tuple[int, str]:
+        """Id of the process, and of the node of the cluster."""
         return os.getpid(), ray.get_runtime_context().get_node_id()
-
-
-_RemoteActor = ray.remote(num_cpus=1, max_restarts=0)(Actor)
-
-
-class ActorPool:
-    """N actors that play without a pause, each at most `in_flight` rollouts ahead of the learner.
-
-    An actor that is lost, with its machine or by its browser, is started again, wherever there is room.
-
-    Args:
-        settings: of the run; `on_ray.actors` is N.
-
-    Raises:
-        DinoError: an actor cannot make its environments.
-    """
-
-    def __init__(self, settings: RunSettings):
-        self._settings = settings
-        self.num_envs = settings.env.num_envs * settings.on_ray.actors
-        self._actors: list[Any] = [None] * settings.on_ray.actors
-        self._generations = [0] * len(self._actors)
-        self._failures = [0] * len(self._actors)  # in a row
-        self._pending: dict[Any, int] = {}  # rollouts to come, and whose they are
-        for index in range(len(self._actors)):
-            self._start(index)
-        try:
-            self.made_for: Interface = ray.get(self._actors[0].made_for.remote())
-        except RayTaskError as error:
-            self.close()
-            raise _cause(error) from error
-        except BaseException:
-            self.close()
-            raise
-
-    def _start(self, index: int):
-        make = _RemoteActor.options(scheduling_strategy="SPREAD")
-        self._actors[index] = make.remote(self._settings, index, len(self._actors), self._generations[index])
-        self._generations[index] += 1
-
-    def publish(self, weights: list[np.ndarray], version: int):
-        """Give these weights to all rollouts that begin from now on; each machine fetches them once."""
-        self._weights, self._version = ray.put(weights), version
-
-    def play_on(self):
-        """Have every actor at work."""
-        for index in range(len(self._actors)):
-            owed = self._settings.on_ray.in_flight - sum(who == index for who in self._pending.values())
-            for _ in range(owed):
-                rollout = self._actors[index].roll_out.remote(self._weights, self._version)
-                self._pending[rollout] = index
-
-    def wait(self, timeout_s: float) -> tuple[list[Rollout], list[int]]:
-        """Rollouts that have come, and the actors that had to be started again.
-
-        Raises:
-            BrowserError: an actor was lost again and again.
-        """
-        ready, _ = ray.wait(list(self._pending), num_returns=1, timeout=timeout_s)
-        if ready:  # and what has come beside it
-            ready, _ = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
-        rollouts, lost = [], []
-        for one in ready:
-            index = self._pending.pop(one, None)
-            if index is None:  # its actor was lost a moment ago
-                continue
-            try:
-                rollouts.append(ray.get(one))
-                self._failures[index] = 0
-            except RayTaskError as error:
-                if not isinstance(_cause(error), BrowserError):
-                    raise _cause(error) from error
-                self._replace(index, error)
-                lost.append(index)
-            except RayError as error:
-                self._replace(index, error)
-                lost.append(index)
-        return rollouts, lost
-
-    def _replace(self, index: int, error: Exception):
-        self._failures[index] += 1
-        if self._failures[index] > RESTARTS:
-            raise BrowserError(
-                f"Actor {index} was lost {RESTARTS} times in a row ({_first_line(error)})."
-            ) from error
-        self._pending = {one: who for one, who in self._pending.items() if who != index}
-        _end(self._actors[index])
-        self._start(index)
-
-    def whereabouts(self) -> list[tuple[int, str]]:
-        """Process id and node of each actor, for who wants to look at them."""
-        return ray.get([actor.whereabouts.remote() for actor in self._actors])
-
-    def close(self):
-        """End all actors and their browsers."""
-        self._pending = {}
-        for actor in self._actors:
-            if actor is not None:
-                _end(actor)
-
-
-def _end(actor: Any):
-    with suppress(RayError):
-        ray.get(actor.close.remote(), timeout=CLOSE_TIMEOUT_S)
-    ray.kill(actor)
-
-
-def _cause(error: RayTaskError) -> Exception:
-    """What was raised in the actor: its message has no traceback of another machine in it."""
-    return error.cause if isinstance(error.cause, DinoError) else error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

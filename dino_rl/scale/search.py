@@ -1,13 +1,15 @@
-"""A search for hyper-parameters by Ray Tune: many runs, several at once, and the ranking of what they needed.
+"""A search for hyper-parameters by Ray Tune: many runs, several at a time, and what each needed.
 
-Networks are tried on a grid, learning rates at random, log-uniformly. What counts is how much it takes to
-reach the target return. The same seed draws the same trials: a search that was interrupted goes on by being
-made again, where trials that have ended only say how, and others go on from their checkpoints. So nothing
-of Tune's own state, which is pickles, is ever loaded.
+Widths and activations are tried on a grid, each with learning rates drawn log-uniformly. What counts is how
+much a trial needs to reach the target return. Equal seeds draw equal trials. So a search that was interrupted
+continues by running again: trials that have ended report what they found, and the others continue from their
+checkpoints. Tune's own state, which is pickles, is never loaded.
 """
 
+import json
 import math
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,47 +19,50 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from ray.tune.search import BasicVariantGenerator
 
-from dino_rl.backend import share_cores
-from dino_rl.engines import make_trainer
+from dino_rl import recipe
+from dino_rl.backend import use_one_thread
 from dino_rl.errors import DinoError
-from dino_rl.results.search import Outcome, load_outcomes, save_outcome, trial_name
-from dino_rl.settings import RunSettings, SearchSettings, with_network
+from dino_rl.experiment import make_run
+from dino_rl.runs.search_results import Outcome, load_outcomes, save_outcome, trial_name
+from dino_rl.scale.config import SearchConfig
+from dino_rl.train_config import TrainConfig, to_data
+from dino_rl.training.callbacks import Callback
+from dino_rl.training.run import Run
 
 TRIALS = "trials"
-SCHEDULERS = ("none", "asha", "median")
 Say = Callable[[str], None]
 
 
-def search(settings: SearchSettings, directory: Path, say: Say, trust: bool = False) -> list[Outcome]:
-    """Run all trials that have not ended; a Ray cluster must be there.
+def search(settings: SearchConfig, directory: Path, say: Say, trust: bool = False) -> list[Outcome]:
+    """Run all trials that have not ended. A Ray cluster must be there.
 
     Args:
         settings: what is tried, and on what.
-        directory: each trial's run lies below it.
-        say: told of progress, a line at a time.
-        trust: go on with RLlib's trials even if they were not written on this account.
+        directory: the run of each trial is below it.
+        say: receives progress, one line at a time.
+        trust: continue trials of RLlib even if they were not written on this account.
 
     Returns:
-        the outcomes of all trials that have ended; fewer than `count_trials` if it was interrupted.
+        the outcomes of all trials that have ended; fewer than `count_trials` if the search was interrupted.
 
     Raises:
-        DinoError: the settings ask for what cannot be tuned.
+        DinoError: the configuration cannot be tuned.
     """
-    run = settings.run
-    if run.engine == "ray":
+    config: TrainConfig = settings.run
+    if config.engine == "ray":
         raise DinoError("tune runs many trials of one process each: leave --engine ray out.")
-    if run.stop_return is None:
+    if config.run.stop_return is None:
         raise DinoError("tune needs a target: name one with --stop-return.")
-    if run.steps is None and run.minutes is None:
+    if config.run.steps is None and config.run.minutes is None:
         raise DinoError("A trial that never reaches the target must end: add --steps or --minutes.")
     trials = (directory / TRIALS).absolute()
     known = {outcome.name: outcome for outcome in load_outcomes(trials)}
-    slots = [{"CPU": 1.0}] * (1 + (run.rllib.env_runners if run.engine == "rllib" else 0))
+    env_runners = config.algorithm_config.env_runners if config.engine == "rllib" else 0
     low, high = settings.learning_rates
     tuner = tune.Tuner(
         tune.with_resources(
-            partial(_trial, run=run, trials=trials, known=known, trust=trust),
-            tune.PlacementGroupFactory(slots),
+            partial(_trial, config=config, trials=trials, known=known, trust=trust),
+            tune.PlacementGroupFactory([{"CPU": 1.0}] * (1 + env_runners)),
         ),
         param_space={
             "width": tune.grid_search(list(settings.widths)),
@@ -66,7 +71,9 @@ def search(settings: SearchSettings, directory: Path, say: Say, trust: bool = Fa
         },
         tune_config=tune.TuneConfig(
             num_samples=settings.samples,
-            search_alg=BasicVariantGenerator(max_concurrent=settings.concurrent, random_state=run.seed),
+            search_alg=BasicVariantGenerator(
+                max_concurrent=settings.concurrent, random_state=config.run.seed
+            ),
             scheduler=_scheduler(settings),
         ),
         run_config=tune.RunConfig(
@@ -79,30 +86,15 @@ def search(settings: SearchSettings, directory: Path, say: Say, trust: bool = Fa
     return load_outcomes(trials)
 
 
-def count_trials(settings: SearchSettings) -> int:
-    """How many trials a search makes."""
+def count_trials(settings: SearchConfig) -> int:
+    """Number of trials of a search."""
     return len(settings.widths) * len(settings.activations) * settings.samples
 
 
-def train_command(settings: RunSettings, preset: str | None, best: Outcome) -> str:
-    """What to type to make the best trial again, as long and as thorough as one likes."""
-    parts: list[Any] = ["python run_dino.py train --env", settings.env.id]
-    parts += ["--preset", preset] if preset else ["--engine", settings.engine, "--algo", settings.algorithm]
-    parts += ["--width", best.width, "--activation", best.activation]
-    parts += ["--learning-rate", f"{best.learning_rate:.6g}"]
-    if settings.engine == "rllib" and settings.rllib.env_runners:
-        parts += ["--actors", settings.rllib.env_runners]
-    parts += ["--num-envs", settings.env.num_envs, "--seed", settings.seed]
-    parts += ["--stop-return", f"{settings.stop_return:g}"]
-    parts += ["--steps", settings.steps] if settings.steps else []
-    parts += ["--minutes", f"{settings.minutes:g}"] if settings.minutes else []
-    return " ".join(map(str, parts))
-
-
-def _scheduler(settings: SearchSettings):
+def _scheduler(settings: SearchConfig):
     if settings.scheduler == "none":
         return None
-    run = settings.run
+    run = settings.run.run
     end, unit = (run.steps, "steps") if run.steps else (60 * (run.minutes or 0.0), "seconds")
     measure: dict[str, Any] = {
         "time_attr": unit,
@@ -115,51 +107,75 @@ def _scheduler(settings: SearchSettings):
     return MedianStoppingRule(min_samples_required=3, **measure)
 
 
-def _trial(config: dict[str, Any], run: RunSettings, trials: Path, known: dict[str, Outcome], trust: bool):
+# --- A trial -----------------------------------------------------------------------------------------------
+
+
+def _trial(
+    parameters: dict[str, Any], config: TrainConfig, trials: Path, known: dict[str, Outcome], trust: bool
+):
     """One run, in a process of Tune's."""
-    name = trial_name(**config)
+    name = trial_name(**parameters)
     if name in known:
         tune.report(asdict(known[name]))
         return
-    share_cores()
-    # Trials are compared by what they need; the winner can be trained, and validated, afterwards.
-    settings = replace(with_network(run, **config), validations=0)
+    use_one_thread()
+    config = recipe.with_network(config, **parameters)
+    # Trials are compared by what they need. The best one can be trained again, with validations.
+    config = replace(config, run=replace(config.run, validations=0))
     run_dir = trials / name
-    trainer = make_trainer(settings, run_dir, resume=(run_dir / "checkpoint").exists(), trust=trust)
+    with make_run(
+        config,
+        run_dir,
+        [ReportToTune(parameters)],
+        command="a trial of tune",
+        resume=(run_dir / "checkpoint").exists(),
+        trust=trust,
+    ) as run:
+        run.run()
 
-    def report():
-        tune.report(
-            asdict(
-                Outcome(
-                    **config,
-                    reached=trainer.solved_with is not None,
-                    steps=trainer.step,
-                    seconds=trainer.seconds,
-                    return_mean=trainer.return_mean,
-                )
-            )
+
+class ReportToTune(Callback):
+    """Reports how far a run is as the `Outcome` that it would have if it ended now.
+
+    Args:
+        parameters: of the trial.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any]):
+        self._parameters = parameters
+
+    def on_interval(self, run: Run, row: dict[str, Any]) -> None:
+        if math.isfinite(run.return_mean):  # schedulers compare it
+            self._report(run)
+
+    def on_iteration(self, run: Run, row: dict[str, Any]) -> None:
+        self.on_interval(run, row)
+
+    def on_end(self, run: Run) -> None:
+        self._report(run)
+
+    def _report(self, run: Run):
+        outcome = Outcome(
+            **self._parameters,
+            reached=run.solved_with is not None,
+            steps=run.step,
+            seconds=run.seconds,
+            return_mean=run.return_mean,
         )
-
-    try:
-        for _ in trainer.run("a trial of tune"):
-            if math.isfinite(trainer.return_mean):
-                report()
-        report()
-    finally:
-        trainer.close()
+        tune.report(asdict(outcome))
 
 
 class _Progress(tune.Callback):
-    """Says what happens, and keeps outcomes: those of trials that a scheduler ended too."""
+    """Says what happens, and saves outcomes, also those of trials that a scheduler ended."""
 
-    def __init__(self, settings: SearchSettings, trials: Path, say: Say):
+    def __init__(self, settings: SearchConfig, trials: Path, say: Say):
         self._count, self._trials, self._say = count_trials(settings), trials, say
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}  # of trials, in the order in which they started
 
-    def __getstate__(self) -> dict:
-        return {}  # Tune keeps a copy of all that it was given, which nobody here ever loads
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles all that it was given; nothing here ever loads it
 
-    def _tell(self, trial, what: str):
+    def _say_of(self, trial: Any, what: str):
         number = self._numbers.setdefault(trial.trial_id, len(self._numbers) + 1)
         config = trial.config
         self._say(
@@ -167,22 +183,72 @@ class _Progress(tune.Callback):
             f"learning rate {config['learning_rate']:.3g}: {what}"
         )
 
-    def on_trial_start(self, iteration: int, trials: list, trial, **info):
-        self._tell(trial, "starts")
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._say_of(trial, "starts")
 
-    def on_trial_result(self, iteration: int, trials: list, trial, result: dict, **info):
-        self._tell(trial, f"step {result['steps']:,}, mean return {result['return_mean']:.3g}")
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        self._say_of(trial, f"step {result['steps']:,}, mean return {result['return_mean']:.3g}")
 
-    def on_trial_complete(self, iteration: int, trials: list, trial, **info):
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         result = trial.last_result
-        if "reached" not in result:  # ended before it had anything to say
+        if "reached" not in result:  # it ended before its first report
             return
         outcome = Outcome(**{name: result[name] for name in Outcome.__dataclass_fields__})
         save_outcome(self._trials, outcome)
         spent = f"{outcome.steps:,} steps and {outcome.seconds:.0f} s"
-        self._tell(
+        self._say_of(
             trial, f"[bold green]reached[/] after {spent}" if outcome.reached else f"ended after {spent}"
         )
 
-    def on_trial_error(self, iteration: int, trials: list, trial, **info):
-        self._tell(trial, f"[bold red]failed[/], see {trial.local_path}/error.txt")
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._say_of(trial, f"[bold red]failed[/], see {trial.local_path}/error.txt")
+
+
+# --- The result --------------------------------------------------------------------------------------------
+
+
+def train_command(config: TrainConfig, preset: str | None, best: Outcome) -> str:
+    """The command line that trains the best trial again.
+
+    Args:
+        config: of the search's trials.
+        preset: the recipe that it was made from, if one was named.
+        best: the trial.
+    """
+    network: dict[str, Any] = {
+        "width": best.width,
+        "activation": best.activation,
+        "learning_rate": float(f"{best.learning_rate:.6g}"),
+    }
+    length = {name: getattr(config.run, name) for name in ("seed", "stop_return", "steps", "minutes")}
+    which = {"preset": preset} if preset else {"engine": config.engine, "algo": config.algo}
+    options: dict[str, Any] = {"env": config.env.id} | which | network | length
+    options["num_envs"] = config.env.num_envs
+    words = ["python", "run_dino.py", "train"]
+    for name, value in options.items():
+        if value is not None:
+            text = f"{value:.10g}" if isinstance(value, float) else str(value)
+            words += [f"--{name.replace('_', '-')}", text]
+    # The recipe does not have what came from --config and --set.
+    chosen = recipe.choose(
+        env=config.env.id,
+        algo=config.algo,
+        engine=config.engine,
+        preset_name=preset,
+        num_envs=config.env.num_envs,
+        run=length,
+        network=network,
+    )
+    for path, value in _changes(to_data(chosen), to_data(recipe.with_network(config, **network))):
+        words += ["--set", f"{path}={json.dumps(value)}"]
+    return shlex.join(words)
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Paths and values of what differs between two configurations, as plain data."""
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            yield from _changes(before, value, f"{prefix}{name}.")
+        elif value != before:
+            yield f"{prefix}{name}", value

@@ -1,7 +1,8 @@
-"""Who wrote a directory of pickles? Loading one runs what is in it, so we load our own.
+"""Signatures of directories that hold pickles. Loading a pickle can run any code, so only those that were
+written on this account are loaded without the user's consent.
 
-Files are signed with a secret that never leaves this user's account. A checksum that lies beside the files
-would be no proof: who can change a pickle can change its checksum.
+The key of the signatures is a secret that never leaves this user's account. A checksum beside the files would
+prove nothing: who can change a pickle can change its checksum.
 """
 
 import hashlib
@@ -17,16 +18,16 @@ from dino_rl.errors import ModelError
 SIGNATURE = "signature"
 
 
-def sign(directory: Path):
-    """Vouch for the files in a directory as they are now."""
+def sign(directory: Path) -> None:
+    """Sign the files in a directory as they are now."""
     (directory / SIGNATURE).write_text(_signature(directory, _key()) + "\n")
 
 
-def check(directory: Path, trust: bool):
+def check_signature(directory: Path, trust: bool) -> None:
     """Refuse pickles that were not signed on this account, unless the user trusts them.
 
     Raises:
-        ModelError: signed by somebody else or by nobody, or changed since.
+        ModelError: they were signed by somebody else or by nobody, or were changed since.
     """
     if trust:
         return
@@ -40,12 +41,12 @@ def check(directory: Path, trust: bool):
 
 
 def _signature(directory: Path, key: bytes) -> str:
-    seal = hmac.new(key, digestmod=hashlib.sha256)
+    signature = hmac.new(key, digestmod=hashlib.sha256)
     for path in sorted(directory.rglob("*")):
         if path.is_file() and path != directory / SIGNATURE:
             name = path.relative_to(directory).as_posix()
-            seal.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
-    return seal.hexdigest()
+            signature.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+    return signature.hexdigest()
 
 
 def _key() -> bytes:

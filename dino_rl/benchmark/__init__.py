@@ -1,0 +1,1 @@
+"""Measurements of speed: nothing else in the package imports this."""

@@ -1,0 +1,160 @@
+"""What training, evaluation and the command line ask of an environment: the `Task`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+
+from dino_rl.errors import DinoError
+from dino_rl.spec import TaskSpec
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """How games are played to be measured or watched. None: the task's own default."""
+
+    clock: str | None = None
+    """"lockstep" or "live"."""
+    url: str | None = None
+    """The page to play on; None: the served copy of the game."""
+    max_score: int | None = None
+    """End a game at this score."""
+    constant_speed: bool | None = None
+    """No acceleration."""
+    overlay: bool | None = None
+    """Show what the network sees in the game's own window."""
+    save_replays: Any = None
+    """Directory for recorded games."""
+
+    def __post_init__(self):
+        """Raises DinoError of options that contradict each other."""
+        if self.url and self.clock == "lockstep":
+            raise DinoError(f"{self.url} keeps its own time: use --clock live.")
+        if self.clock == "live" and self.constant_speed:
+            raise DinoError(
+                "A live game keeps its own speed: leave out --constant-speed, or use --clock lockstep."
+            )
+        if self.clock == "live" and self.save_replays:
+            raise DinoError(
+                "A live game cannot be replayed: leave out --save-replays, or use --clock lockstep."
+            )
+
+
+class Task(ABC):
+    """One kind of environment: how it is made for training, evaluation and watching, and what is known of it.
+
+    Args:
+        config: of the environment; a dataclass with `id`, `num_envs` and `greedy_envs`.
+    """
+
+    play_defaults: ClassVar[dict[str, Any]] = {}
+    """The fields of `PlayOptions` that this task knows, each with its default."""
+    shows_frames: ClassVar[bool] = False
+    """The newest frame of an observation can be read on a terminal: dark on white."""
+    window_while_recording: ClassVar[bool] = False
+    """A game can have a window and be recorded at the same time."""
+
+    def __init__(self, config: Any):
+        self.config = config
+
+    @property
+    @abstractmethod
+    def spec(self) -> TaskSpec:
+        """Observations and actions. Nothing is started to know it."""
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Versions of what the environment consists of, by name."""
+
+    # --- Environments -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def make_training_env(self, watch: bool = False) -> gymnasium.vector.VectorEnv:
+        """The environments to learn in: next-step autoreset, and seeds that no evaluation uses.
+
+        Args:
+            watch: show them in a window.
+        """
+
+    @abstractmethod
+    def make_validation_envs(
+        self, num_envs: int, max_score: int | None
+    ) -> Iterator[gymnasium.vector.VectorEnv]:
+        """Environments without autoreset to choose a run's best model in, for `play_in_parallel`."""
+
+    @abstractmethod
+    def make_evaluation_envs(
+        self, num_envs: int, options: PlayOptions
+    ) -> Iterator[gymnasium.vector.VectorEnv]:
+        """Environments without autoreset to measure an agent in, for `play_in_parallel`."""
+
+    @abstractmethod
+    def make_single_env(
+        self, options: PlayOptions, window: bool = False, record: bool = False
+    ) -> gymnasium.vector.VectorEnv:
+        """One environment, as a vector environment of one without autoreset.
+
+        Args:
+            options: complete ones, from `complete`.
+            window: show it in a window.
+            record: `render` returns the frames since the last call.
+        """
+
+    # --- Options ------------------------------------------------------------------------------------------
+
+    def complete(self, given: PlayOptions, **defaults: Any) -> PlayOptions:
+        """The options with their defaults: the caller's, of options that this task knows, then the task's.
+
+        Raises:
+            DinoError: an option that this task does not know was given, or two that contradict each other.
+        """
+        filled = {}
+        for name, value in vars(given).items():
+            if value is None and name in self.play_defaults:
+                filled[name] = defaults.get(name, self.play_defaults[name])
+            elif value is not None and name not in self.play_defaults:
+                flag = name.replace("_", "-")
+                raise DinoError(f"{self.config.id} has no --{flag}: leave it out.")
+        return replace(given, **filled)
+
+    def game_settings(self, options: PlayOptions) -> dict[str, Any]:
+        """Plain data that starts the same game again, where games can be recorded as their actions."""
+        raise DinoError(f"Games of {self.config.id} cannot be recorded as their actions.")
+
+    # --- Watching and reporting ---------------------------------------------------------------------------
+
+    def annotate(  # noqa: B027 - a task without such a window does nothing
+        self, env: gymnasium.vector.VectorEnv, index: int, values: np.ndarray, action: int, title: str
+    ) -> None:
+        """Show in the window of an environment, from the next step on, what the agent computed for one game.
+
+        Args:
+            env: one that this task made.
+            index: of the game in a vector environment.
+            values: float [A], Q-values or probabilities.
+            action: the chosen one.
+            title: one line.
+        """
+
+    def score_of(self, env: gymnasium.vector.VectorEnv) -> float:
+        """Score of the game in an environment from `make_single_env`."""
+        return 0.0
+
+    def pace_s(self, options: PlayOptions) -> float:
+        """Seconds that a step lasts at the game's own speed, where the environment runs faster than that."""
+        return 0.0
+
+    def report(self, episodes: Iterable[Any], options: PlayOptions) -> dict[str, Any]:
+        """What an evaluation says of this task beside the scores, as plain data."""
+        return {}
+
+    def count_ends(self, report: dict[str, Any]) -> list[tuple[str, int]]:
+        """How often games ended in which way, most frequent first, from a `report`."""
+        return []
+
+    def delays(self, env: gymnasium.vector.VectorEnv) -> dict[str, Any]:
+        """Delays between frame and key under the live clock; empty where there are none."""
+        return {}

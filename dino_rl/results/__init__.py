@@ -1,1 +1,0 @@
-"""What a run leaves behind: checkpoints, logs, plots."""

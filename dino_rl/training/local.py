@@ -1,0 +1,204 @@
+"""Playing and learning in this process: while the environments step, the agent learns."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from dino_rl.agents.agent import Agent, Transition
+from dino_rl.envs.task import Task
+from dino_rl.errors import EnvError
+from dino_rl.runs import checkpoint
+from dino_rl.runs.model_file import BEST_MODEL, save_model
+from dino_rl.training.algorithm import Slice
+from dino_rl.training.statistics import EpisodeStatistics
+
+MAX_FAULTS = 5  # of the environments, without a single step between them
+# Seeds that training draws; those of evaluations are below 2**31.
+FIRST_DRAWN_SEED, LAST_DRAWN_SEED = 2**31, 2**32 - 2**16
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What an agent saw and chose in one step of N environments, before they step."""
+
+    env: gymnasium.vector.VectorEnv
+    step: int
+    """Environment steps so far."""
+    observations: np.ndarray
+    """[N, ...]."""
+    values: np.ndarray
+    """Q-values or probabilities, float32 [N, A]."""
+    actions: np.ndarray
+    """int64 [N]."""
+    greedy: np.ndarray
+    """bool [N], the environments that never explore."""
+
+
+class LocalAlgorithm:
+    """An agent and its environments in one process (an `Algorithm`).
+
+    Args:
+        task: makes the environments.
+        agent: acts and learns.
+        rngs: "env" draws the environments' seeds; "explore" and "replay" are the agent's, kept here for
+            checkpoints.
+        watch: show the games in a window.
+
+    Raises:
+        EnvError: the environments cannot be made.
+
+    Attributes:
+        on_decision: called with each `Decision`, before the environments step.
+    """
+
+    model_file = BEST_MODEL
+
+    def __init__(self, task: Task, agent: Agent, rngs: dict[str, np.random.Generator], watch: bool = False):
+        self.task = task
+        self.agent = agent
+        self.on_decision: list[Callable[[Decision], None]] = []
+        self._rngs = rngs
+        self._watch = watch
+        config, spec = task.config, task.spec
+        self._greedy = np.arange(config.num_envs) >= config.num_envs - config.greedy_envs
+        self._statistics = EpisodeStatistics(config.num_envs, spec.actions, spec.info_keys)
+        self._faults = 0
+        self._stepper = ThreadPoolExecutor(1)
+        self._env: gymnasium.vector.VectorEnv | None = None
+        self._make_env()
+        self._fresh = True  # the environments are to be reset
+        self._observation: np.ndarray = np.empty(0)
+        self._first = self._last = np.zeros(config.num_envs, bool)
+
+    @property
+    def updates(self) -> int:
+        return self.agent.updates
+
+    @property
+    def episode_columns(self) -> tuple[str, ...]:
+        return self.agent.episode_columns + self._statistics.columns
+
+    @property
+    def interval_columns(self) -> tuple[str, ...]:
+        return self.agent.interval_columns
+
+    @property
+    def iteration_columns(self) -> tuple[str, ...]:
+        return self.agent.iteration_columns
+
+    # --- Playing and learning -----------------------------------------------------------------------------
+
+    def iterate(self, step: int, progress: float) -> Slice:
+        """One step of all environments, and the updates that are due."""
+        try:
+            if self._env is None:
+                self._make_env()
+            if self._fresh:
+                self._reset()
+        except EnvError as error:
+            return self._fault(error)
+        assert self._env is not None
+        observation, first, last = self._observation, self._first, self._last
+        actions, values = self.agent.act(observation, progress)
+        for listen in self.on_decision:
+            listen(Decision(self._env, step, observation, values, actions, self._greedy))
+        # The environments step in a thread that waits for the browser; meanwhile the agent learns.
+        stepping = self._stepper.submit(self._env.step, actions)
+        started = time.monotonic()
+        iteration = self.agent.learn(step, progress)
+        learned = time.monotonic()
+        try:
+            next_observation, reward, terminated, truncated, infos = stepping.result()
+        except EnvError as error:
+            return self._fault(error, iteration, learned - started)
+        waited = time.monotonic()
+        self._faults = 0
+        self.agent.observe(
+            Transition(
+                observation,
+                first,
+                last,
+                actions,
+                reward,
+                terminated,
+                truncated,
+                life_lost=infos.get("life_lost", np.zeros(len(actions), bool)),
+                greedy=actions == values.argmax(axis=1),
+            )
+        )
+        self._statistics.step(actions, reward)
+        episodes = [
+            {
+                "env": i,
+                "greedy": int(self._greedy[i]),
+                **self._statistics.episode(i, infos),
+                **self.agent.episode_metrics(i),
+            }
+            for i in np.flatnonzero(terminated | truncated).tolist()
+        ]
+        # Next-step autoreset: after the end of an episode comes the first observation of another.
+        self._observation, self._first, self._last = next_observation, last, terminated | truncated
+        self._statistics.begin(self._first, infos)
+        return Slice(len(actions), episodes, iteration, learn_s=learned - started, wait_s=waited - learned)
+
+    def _make_env(self):
+        self._env = self.task.make_training_env(self._watch)
+        self._fresh = True
+
+    def _reset(self):
+        assert self._env is not None
+        self.agent.reset()
+        seed = int(self._rngs["env"].integers(FIRST_DRAWN_SEED, LAST_DRAWN_SEED))
+        self._observation, infos = self._env.reset(seed=seed)
+        self._first = np.ones(self._env.num_envs, bool)
+        self._last = ~self._first
+        self._statistics.begin(self._first, infos)
+        self._fresh = False
+
+    def _fault(self, error: EnvError, iteration: dict | None = None, learn_s: float = 0.0) -> Slice:
+        """The environments failed: the next iteration makes new ones."""
+        self._close_env()
+        self._faults += 1
+        if self._faults > MAX_FAULTS:
+            raise error
+        return Slice(iteration=iteration, learn_s=learn_s, fault=error)
+
+    def act_greedily(self, observations: np.ndarray) -> np.ndarray:
+        return self.agent.act_greedily(observations)
+
+    def metrics(self, progress: float) -> dict[str, float]:
+        return self.agent.metrics(progress)
+
+    # --- Saving -------------------------------------------------------------------------------------------
+
+    def save(self, run_dir: Path, state: dict[str, Any]) -> None:
+        random = {name: rng.bit_generator.state for name, rng in self._rngs.items()}
+        state = state | self.agent.counters() | {"random": random}
+        checkpoint.save(run_dir, self.agent.networks, self.agent.arrays(), state)
+
+    def restore(self, run_dir: Path, state: dict[str, Any]) -> None:
+        with checkpoint.reading(run_dir):
+            for name, rng in self._rngs.items():
+                rng.bit_generator.state = state["random"][name]
+            networks, arrays = checkpoint.load(run_dir, self.agent.networks)
+            self.agent.restore(networks, arrays, state)
+
+    def save_model(self, run_dir: Path, card: dict[str, Any]) -> None:
+        save_model(run_dir / BEST_MODEL, self.agent.network, card)
+
+    def close(self) -> None:
+        self._close_env()
+        self._stepper.shutdown(wait=False)
+
+    def _close_env(self):
+        env, self._env = self._env, None
+        if env is not None:
+            with suppress(Exception):  # a browser that crashed cannot be closed in good order
+                env.close()

@@ -1,0 +1,164 @@
+"""The training run: a loop over an algorithm, from the first step to the end of what was asked for."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Gt
+
+from dino_rl.training.algorithm import Algorithm, Slice
+from dino_rl.training.statistics import mean
+
+if TYPE_CHECKING:
+    from dino_rl.training.callbacks import Callback
+
+RETURNS = 100  # the last episodes, whose mean return counts as the run's
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long a run is, and how often it is measured and saved."""
+
+    steps: Annotated[int, Ge(1)] | None = None
+    """Environment steps, of all environments together; null: no limit."""
+    minutes: Annotated[float, Gt(0)] | None = 60.0
+    """Time limit; null: none. With both, the run ends at whichever comes first."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Of everything random."""
+    validations: Annotated[int, Ge(0)] = 8
+    """Validations, evenly over the run: greedy games on held-out seeds, which choose the best model."""
+    validation_games: Annotated[int, Ge(1)] = 20
+    """Games of a validation."""
+    validation_max_score: Annotated[int, Ge(1)] | None = None
+    """Where the Dino's validation games end, in a run of an hour; shorter runs end them earlier."""
+    validation_time_share: Annotated[float, Gt(0)] = 0.15
+    """Validations take about this share of the time at most."""
+    checkpoint_minutes: Annotated[float, Gt(0)] = 10.0
+    """Time from one checkpoint to the next."""
+    stop_return: float | None = None
+    """Stop when the mean return of the last 100 episodes reaches this."""
+
+
+class Run:
+    """One training run. It asks its algorithm for a slice of playing and learning, and hands what happened
+    to its callbacks, in their order.
+
+    Args:
+        config: the length of the run.
+        algorithm: plays and learns.
+        callbacks: receive what happens.
+        state: of a checkpoint to continue from, if there is one; the algorithm has been restored already.
+
+    Raises:
+        KeyError, TypeError, ValueError: the state is damaged.
+
+    Attributes:
+        step: environment steps so far.
+        episodes: how many have ended.
+        returns: of the last 100 episodes.
+        stopped: the user asked for the end of the run.
+        solved_with: the mean return that reached the target, if one did.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        algorithm: Algorithm,
+        callbacks: Sequence["Callback"],
+        state: dict[str, Any] | None = None,
+    ):
+        self.config = config
+        self.algorithm = algorithm
+        self.callbacks = list(callbacks)
+        self.step = self.episodes = 0
+        self.returns: deque[float] = deque(maxlen=RETURNS)
+        self.stopped = False
+        self.solved_with: float | None = None
+        self._seconds_before = 0.0
+        if state is not None:
+            self.step, self.episodes = int(state["step"]), int(state["episodes"])
+            self._seconds_before = float(state["seconds"])
+            for callback in self.callbacks:
+                callback.restore(state)
+        self._started = time.monotonic()
+
+    # --- Where the run is ---------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, before a resumption, too."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    @property
+    def minutes(self) -> float:
+        return self.seconds / 60
+
+    @property
+    def progress(self) -> float:
+        """0 at the start, 1 at the end; all schedules follow it."""
+        shares = []
+        if self.config.steps:
+            shares.append(self.step / self.config.steps)
+        if self.config.minutes:
+            shares.append(self.minutes / self.config.minutes)
+        return min(1.0, max(shares, default=0.0))
+
+    @property
+    def return_mean(self) -> float:
+        """Of the last 100 episodes; NaN before the first."""
+        return mean(self.returns)
+
+    @property
+    def finished(self) -> bool:
+        return self.stopped or self.solved_with is not None or self.progress >= 1.0
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the run and its callbacks: JSON-ready numbers."""
+        state: dict[str, Any] = {"step": self.step, "episodes": self.episodes, "seconds": self.seconds}
+        for callback in self.callbacks:
+            state |= callback.state()
+        return state
+
+    # --- The loop -----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train to the end.
+
+        Raises:
+            EnvError: the environments failed again and again; a checkpoint was saved before.
+        """
+        self.emit("on_start")
+        while not self.finished:
+            part = self.algorithm.iterate(self.step, self.progress)
+            self._count(part)
+            self.emit("on_slice", part)
+        self.emit("on_end")
+
+    def _count(self, part: Slice):
+        self.step += part.steps
+        for episode in part.episodes:
+            self.episodes += 1
+            self.returns.append(episode["return"])
+            row = {"episode": self.episodes, "step": self.step, "minutes": self.minutes, **episode}
+            self.emit("on_episode", row)
+        if part.iteration:
+            self.emit("on_iteration", {"step": self.step, "minutes": self.minutes, **part.iteration})
+
+    def emit(self, event: str, *details: Any) -> None:
+        """Call a method of all callbacks."""
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *details)
+
+    def close(self) -> None:
+        """End the environments, and close what the callbacks opened."""
+        self.algorithm.close()
+        for callback in self.callbacks:
+            callback.close()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_):
+        self.close()
