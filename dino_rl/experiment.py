@@ -125,12 +125,15 @@ def _own_callbacks(
     validation = Validation(task, config.run)
 
     def make_card(training: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-        return model_card(config, task, training={"command": command, **training}, validation=result)
+        # The same weights again, on a machine of the same kind.
+        repeat = f"{command} --steps {training['total_steps']}" if config.run.steps is None else command
+        facts = {"command": command, "repeat": repeat, **training}
+        return model_card(config, task, training=facts, validation=result)
 
     own: list[Callback] = [
         WriteRunInfo(config, task, run_dir),
         CsvLog(run_dir),
-        KeepBest(run_dir, make_card, validation.max_score),
+        KeepBest(run_dir, make_card, validation),
         Intervals(),
         validation,
         Checkpoints(run_dir, config.run),

@@ -30,7 +30,7 @@ _DINO_FIELDS = (
 )
 _RUN_FIELDS = (
     *("steps", "minutes", "seed", "validations", "validation_games", "validation_max_score"),
-    *("validation_time_share", "checkpoint_minutes", "stop_return"),
+    *("checkpoint_minutes", "stop_return"),
 )
 _SECTIONS = ("env", "engine", "algorithm", "dqn", "cem", "rllib", "on_ray")
 _RLLIB_FIELDS = {
@@ -54,7 +54,7 @@ def migrate(old: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError, TypeError, AttributeError: it is no configuration of that version.
     """
-    _refuse_unknown(old, (*_SECTIONS, *_RUN_FIELDS))
+    _refuse_unknown(old, (*_SECTIONS, *_RUN_FIELDS, "validation_time_share"))
     engine, algo = old.get("engine", "keras"), old.get("algorithm", "dqn")
     new: dict[str, Any] = {"env": _env(old["env"]), "engine": engine, "algo": algo}
     if engine == "rllib":
@@ -66,6 +66,8 @@ def migrate(old: Mapping[str, Any]) -> dict[str, Any]:
     if engine == "ray":
         new["actors"] = dict(old.get("on_ray", {}))
     new["run"] = {name: old[name] for name in _RUN_FIELDS if name in old}
+    if "validation_time_share" in old:  # a validation step takes about a quarter of a training step's time
+        new["run"]["validation_share"] = 4 * old["validation_time_share"]
     return new
 
 

@@ -643,7 +643,7 @@ def test_the_defaults_are_those_of_the_shipped_model():
     assert len(defaults) == 5
     assert defaults == {name: card["env"][name] for name in defaults}
     assert defaults == {name: getattr(DinoConfig(), name) for name in defaults}
-    # What both environments do not share with each other, or not with the model.
+    # Neither environment has a default of its own for one of them.
     assert inspect.signature(DinoVectorEnv).parameters.keys() & defaults.keys() == set()
     assert inspect.signature(DinoEnv).parameters.keys() & defaults.keys() == set()
 

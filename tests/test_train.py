@@ -65,7 +65,8 @@ LOGIC = changed(
         "minutes": None,
         "validations": 3,
         "validation_games": 4,
-        "validation_time_share": 1e9,
+        "validation_share": 1e9,
+        "calibration_steps": 0,
     },
 )
 IDLE = changed(LOGIC, dqn={"learning_starts": 10**9})  # where learning would only take time
@@ -332,7 +333,7 @@ def test_best_is_the_model_of_the_best_validation(whole_run):
 def test_a_validation_that_lasts_to_the_end_of_the_run_is_its_last(worlds, tmp_path, monkeypatch):
     an_hour_each = property(lambda run: run.step / 10 + 3600 * len(worlds.judges))
     monkeypatch.setattr(Run, "seconds", an_hour_each)
-    train(changed(IDLE, run={"steps": None, "minutes": 1.0}), tmp_path)
+    train(changed(IDLE, run={"minutes": 1.0}), tmp_path)
     assert [float(row["mean"]) for row in rows(tmp_path / "validations.csv")] == [11.5]
 
 

@@ -93,6 +93,8 @@ def _train(config, run_dir: Path, options: argparse.Namespace) -> int:
             f"[bold green]solved[/]: mean return {number(run.solved_with)} over the last 100 episodes, "
             f"after {run.step:,} steps, {run.episodes:,} episodes and {run.minutes:.1f} minutes"
         )
+    if run.out_of_time and run.progress < 0.95:
+        console.print(f"The time limit ended the run, after {run.progress:.0%} of its planned steps.")
     if run.episodes:
         for path in plot_run(run_dir):
             console.print(f"Plot: {path}")

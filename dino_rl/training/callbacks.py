@@ -23,7 +23,7 @@ INTERVAL_S = 10.0  # from one row of intervals.csv to the next
 # Validation games have explicit seeds, far from the test seeds, which start at 0.
 VALIDATION_SEED = 1_000_000
 VALIDATION_ATTEMPTS = 5  # where the environments fail
-HOUR = 60.0  # minutes
+VALIDATION_STEPS_PER_POINT = 150  # environment steps of a run for each point where validation games end
 
 
 class Callback:
@@ -99,25 +99,27 @@ class Intervals(Callback):
 
 class Validation(Callback):
     """Measures the agent with greedy games on held-out seeds, evenly over the run, but never so often that it
-    takes much of a short one. Emits `on_validation`."""
+    takes much of its time. What decides are steps, so that equal runs are validated equally. Emits
+    `on_validation`."""
 
     def __init__(self, task: Task, config: RunConfig):
         self._task = task
         self._config = config
         self._best_mean = -math.inf
         self._done = 0
-        self._not_before_s = 0.0
+        self._not_before = 0  # environment steps
         self._validated_step: int | None = None
 
-    @property
-    def max_score(self) -> int | None:
+    def max_score(self, run: Run) -> int | None:
         """Where games end: earlier in short runs, which the games of good agents would fill."""
-        full, minutes = self._config.validation_max_score, self._config.minutes
-        return full if full is None or minutes is None else math.ceil(full * min(1.0, minutes / HOUR))
+        limit, total = self._config.validation_max_score, run.budget.total
+        if limit is None or total is None:
+            return limit
+        return min(limit, math.ceil(total / VALIDATION_STEPS_PER_POINT))
 
     def on_slice(self, run: Run, part: Slice) -> None:
         due = self._done < int(run.progress * self._config.validations)
-        if due and run.seconds >= self._not_before_s:
+        if due and run.step >= self._not_before:
             self._validate(run)
 
     def on_end(self, run: Run) -> None:
@@ -127,11 +129,11 @@ class Validation(Callback):
 
     def _validate(self, run: Run):
         self._done = max(self._done + 1, int(run.progress * self._config.validations))
-        started = run.seconds
         evaluation = self._play(run)
-        self._not_before_s = run.seconds + (run.seconds - started) / self._config.validation_time_share
         if evaluation is None:
             return
+        played = sum(episode.length for episode in evaluation.episodes)
+        self._not_before = run.step + math.ceil(played / self._config.validation_share)
         self._validated_step = run.step
         summary = evaluation.summary()
         best = evaluation.mean >= self._best_mean
@@ -156,7 +158,7 @@ class Validation(Callback):
                 with ExitStack() as opened:
                     envs = [
                         opened.enter_context(closing(env))
-                        for env in self._task.make_validation_envs(games, self.max_score)
+                        for env in self._task.make_validation_envs(games, self.max_score(run))
                     ]
                     return play_in_parallel(envs, policy, seeds)
             except EnvError:
@@ -167,10 +169,15 @@ class Validation(Callback):
         return None
 
     def state(self) -> dict[str, Any]:
-        return {"best_mean": self._best_mean, "validations_done": self._done}
+        return {
+            "best_mean": self._best_mean,
+            "validations_done": self._done,
+            "next_validation": self._not_before,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         self._best_mean, self._done = float(state["best_mean"]), int(state["validations_done"])
+        self._not_before = int(state.get("next_validation", 0))  # version 0.1.0 has none
 
 
 class StopAtReturn(Callback):
@@ -230,29 +237,30 @@ class KeepBest(Callback):
     Args:
         run_dir: of the run.
         make_card: the card, from facts about the training and about the validation.
-        max_score: where the validation's games ended.
+        validation: measures the agent.
     """
 
     def __init__(
         self,
         run_dir: Path,
         make_card: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]],
-        max_score: int | None,
+        validation: Validation,
     ):
         self._run_dir = run_dir
         self._make_card = make_card
-        self._max_score = max_score
+        self._validation = validation
 
     def on_validation(self, run: Run, row: dict[str, Any]) -> None:
         if not row["best"]:
             return
         training = {
             "steps": run.step,
+            "total_steps": run.budget.total,
             "updates": run.algorithm.updates,
             "minutes": round(run.minutes, 1),
             "seed": run.config.seed,
         }
-        validation = {**row, "first_seed": VALIDATION_SEED, "max_score": self._max_score}
+        validation = {**row, "first_seed": VALIDATION_SEED, "max_score": self._validation.max_score(run)}
         run.algorithm.save_model(self._run_dir, self._make_card(training, validation))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Ge, Gt
 
 from dino_rl.training.algorithm import Algorithm, Slice
+from dino_rl.training.budget import Budget
 from dino_rl.training.statistics import mean
 
 if TYPE_CHECKING:
@@ -22,9 +23,13 @@ class RunConfig:
     """How long a run is, and how often it is measured and saved."""
 
     steps: Annotated[int, Ge(1)] | None = None
-    """Environment steps, of all environments together; null: no limit."""
+    """Environment steps, of all environments together; null: as many as `minutes` have room for, by a rate
+    that is measured at the start."""
     minutes: Annotated[float, Gt(0)] | None = 60.0
-    """Time limit; null: none. With both, the run ends at whichever comes first."""
+    """Time limit; null: none. The run ends at its last step or at this time, whichever comes first."""
+    calibration_steps: Annotated[int, Ge(0)] = 8_000
+    """Environment steps before the schedules begin to move, a tenth of the run at most. A run without `steps`
+    measures its rate in their second half."""
     seed: Annotated[int, Ge(0)] = 0
     """Of everything random."""
     validations: Annotated[int, Ge(0)] = 8
@@ -32,9 +37,11 @@ class RunConfig:
     validation_games: Annotated[int, Ge(1)] = 20
     """Games of a validation."""
     validation_max_score: Annotated[int, Ge(1)] | None = None
-    """Where the Dino's validation games end, in a run of an hour; shorter runs end them earlier."""
-    validation_time_share: Annotated[float, Gt(0)] = 0.15
-    """Validations take about this share of the time at most."""
+    """Where the Dino's validation games end in a long run; in a shorter one they end earlier, at a 150th of
+    its steps."""
+    validation_share: Annotated[float, Gt(0)] = 0.6
+    """Environment steps of validations for each step of training, at most; they take about a quarter of the
+    time of a training step."""
     checkpoint_minutes: Annotated[float, Gt(0)] = 10.0
     """Time from one checkpoint to the next."""
     stop_return: float | None = None
@@ -56,6 +63,7 @@ class Run:
 
     Attributes:
         step: environment steps so far.
+        budget: environment steps in all.
         episodes: how many have ended.
         returns: of the last 100 episodes.
         stopped: the user asked for the end of the run.
@@ -77,6 +85,7 @@ class Run:
         self.stopped = False
         self.solved_with: float | None = None
         self._seconds_before = 0.0
+        self.budget = Budget(config, state)
         if state is not None:
             self.step, self.episodes = int(state["step"]), int(state["episodes"])
             self._seconds_before = float(state["seconds"])
@@ -97,13 +106,8 @@ class Run:
 
     @property
     def progress(self) -> float:
-        """0 at the start, 1 at the end; all schedules follow it."""
-        shares = []
-        if self.config.steps:
-            shares.append(self.step / self.config.steps)
-        if self.config.minutes:
-            shares.append(self.minutes / self.config.minutes)
-        return min(1.0, max(shares, default=0.0))
+        """0 at the start, 1 at the end; all schedules follow it, and it follows the environment steps."""
+        return self.budget.progress(self.step)
 
     @property
     def return_mean(self) -> float:
@@ -112,11 +116,17 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.stopped or self.solved_with is not None or self.progress >= 1.0
+        return self.stopped or self.solved_with is not None or self.progress >= 1.0 or self.out_of_time
+
+    @property
+    def out_of_time(self) -> bool:
+        """The time limit has passed."""
+        return self.config.minutes is not None and self.minutes >= self.config.minutes
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of the run and its callbacks: JSON-ready numbers."""
         state: dict[str, Any] = {"step": self.step, "episodes": self.episodes, "seconds": self.seconds}
+        state |= self.budget.state()
         for callback in self.callbacks:
             state |= callback.state()
         return state
@@ -138,6 +148,7 @@ class Run:
 
     def _count(self, part: Slice):
         self.step += part.steps
+        self.budget.measure(self.step, self.seconds)
         for episode in part.episodes:
             self.episodes += 1
             self.returns.append(episode["return"])
