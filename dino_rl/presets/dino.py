@@ -203,7 +203,7 @@ RECIPES = {
             stop_return=None,
         ),
     ),
-    # The tutorial that most people know: its network, its reward, one game, and neither double nor dueling.
+    # The tutorial that most people know: its network, its reward, one game, plain DQN.
     "dino-tutorial": TrainConfig(
         env=DinoConfig(
             id="ChromeDino-v0",
@@ -255,8 +255,8 @@ RECIPES = {
             replay=ReplayConfig(
                 capacity=50_000,
                 compressed=False,
-                priority_exponent=0.5,
-                importance_exponent=0.4,
+                priority_exponent=0.0,
+                importance_exponent=0.0,
             ),
             exploration=ExplorationConfig(
                 epsilon_start=0.1,
