@@ -1,5 +1,5 @@
-"""How many environment steps a run has. All schedules follow them, so that a run can be repeated from its seed
-and its number of steps on a machine of any speed."""
+"""How many environment steps a run has. All schedules follow them, so that a run can be repeated from its
+seed and its number of steps, on a machine of any speed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ MAX_CALIBRATION_SHARE = 0.1
 class Budget:
     """The number of steps of a run, given or measured.
 
-    A run with a time limit alone measures its rate in the second half of `calibration_steps` environment steps.
-    Until then nobody knows how long the run will be. So in every run, schedules stay at their start for these
-    steps and then move linearly in the environment steps: a run with a time limit is the run with the number of
-    steps that was measured.
+    A run with a time limit alone measures its rate in the second half of `calibration_steps` environment
+    steps. Until then nobody knows how long the run will be. So in every run, schedules stay at their start
+    for these steps and then move linearly in the environment steps: a run with a time limit is the run with
+    the number of steps that was measured.
 
     Args:
         config: of the run.
