@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dino_rl.training.run import RunConfig
 
-# The rest of the time is for validations and checkpoints.
-TRAINING_TIME_SHARE = 0.85
+# The rest of the time is for validations and checkpoints. With 0.85, runs of five minutes came to 82 % of
+# their steps.
+TRAINING_TIME_SHARE = 0.65
 # At the start of a run, this share of its steps at most comes before the schedules begin to move.
 MAX_CALIBRATION_SHARE = 0.1
 
