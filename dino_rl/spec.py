@@ -1,8 +1,12 @@
-"""What an agent needs to know of a task: the shapes of observations and the names of actions."""
+"""What is known of a task without starting it: shapes of observations, names of actions, seeds to draw."""
 
 from dataclasses import dataclass
 
 import numpy as np
+
+# Seeds that a caller gives are below this, seeds that training and environments draw are above: a game of an
+# evaluation never occurs in training.
+DRAWN_SEEDS_FROM = 2**31
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from dino_rl.envs import DINO_ID, DinoEnv, DinoVectorEnv
 from dino_rl.envs.dino import env as env_module
 from dino_rl.envs.dino.options import REWARDS, DinoOptions
 from dino_rl.envs.dino.task import DinoConfig, DinoTask
-from dino_rl.envs.dino.variation import DRAWN_SEEDS_FROM, GameVariation
+from dino_rl.envs.dino.variation import GameVariation
 from dino_rl.envs.task import PlayOptions
 from dino_rl.errors import DinoError
+from dino_rl.spec import DRAWN_SEEDS_FROM
 
 pytestmark = [
     pytest.mark.browser,

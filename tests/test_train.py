@@ -20,13 +20,12 @@ from tiny_run import TINY, TINY_IDLE
 
 from dino_rl.browser.game_settings import GameSettings
 from dino_rl.envs.dino import task as dino_task
-from dino_rl.envs.dino.variation import DRAWN_SEEDS_FROM
 from dino_rl.errors import BrowserError, RunError
 from dino_rl.experiment import make_run
 from dino_rl.player import KerasPlayer
 from dino_rl.presets import default_for, preset
 from dino_rl.runs.csv_log import EPISODE_COLUMNS, INTERVAL_COLUMNS, VALIDATION_COLUMNS, read_table
-from dino_rl.spec import ObservationSpec, TaskSpec
+from dino_rl.spec import DRAWN_SEEDS_FROM, ObservationSpec, TaskSpec
 from dino_rl.train_config import TrainConfig
 from dino_rl.training import callbacks
 from dino_rl.training.callbacks import VALIDATION_SEED, Callback, Checkpoints, Validation

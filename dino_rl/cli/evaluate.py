@@ -58,10 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser):
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from dino_rl.backend import use_one_thread
-    from dino_rl.envs.dino.variation import DRAWN_SEEDS_FROM
     from dino_rl.envs.task import PlayOptions
     from dino_rl.player import load_player
     from dino_rl.runs.output import check_writable, write_json
+    from dino_rl.spec import DRAWN_SEEDS_FROM
     from dino_rl.terminal import console, death_table, score_table
     from dino_rl.training.rollout import random_policy
 

@@ -14,8 +14,9 @@ from dino_rl.agents.exploration import Explorer
 from dino_rl.agents.networks import build_q_network, outputs_of
 from dino_rl.backend import tf, use_one_thread
 from dino_rl.envs.registry import make_task
+from dino_rl.spec import DRAWN_SEEDS_FROM
 from dino_rl.train_config import TrainConfig
-from dino_rl.training.local import FIRST_DRAWN_SEED, LAST_DRAWN_SEED
+from dino_rl.training.local import LAST_DRAWN_SEED
 from dino_rl.training.statistics import EpisodeStatistics
 
 
@@ -100,7 +101,7 @@ class Actor:
         self._episode_values = EpisodeValues(num_envs)
         env = task.make_training_env()
         try:
-            seed = int(rng.integers(FIRST_DRAWN_SEED, LAST_DRAWN_SEED))
+            seed = int(rng.integers(DRAWN_SEEDS_FROM, LAST_DRAWN_SEED))
             self._observation, infos = env.reset(seed=seed)
         except BaseException:
             env.close()

@@ -17,7 +17,6 @@ from dino_rl.agents.agent import Transition
 from dino_rl.agents.dqn_agent import DQNAgent
 from dino_rl.backend import keras
 from dino_rl.envs.task import Task
-from dino_rl.runs import checkpoint
 from dino_rl.runs.model_file import BEST_MODEL, save_model
 from dino_rl.scale.actor_pool import ActorPool
 from dino_rl.scale.actors import Rollout
@@ -25,6 +24,7 @@ from dino_rl.scale.sharded_replay import ShardedReplay
 from dino_rl.spec import TaskSpec
 from dino_rl.train_config import TrainConfig
 from dino_rl.training.algorithm import Slice
+from dino_rl.training.local import restore_agent, save_agent
 from dino_rl.training.statistics import EpisodeStatistics
 
 WAIT_S = 1.0  # for a rollout; then the run looks whether it was stopped
@@ -121,16 +121,10 @@ class ApexAlgorithm:
     # --- Saving -------------------------------------------------------------------------------------------
 
     def save(self, run_dir: Path, state: dict[str, Any]) -> None:
-        random = {name: rng.bit_generator.state for name, rng in self._rngs.items()}
-        state = state | self._agent.counters() | {"random": random}
-        checkpoint.save(run_dir, self._agent.networks, self._agent.arrays(), state)
+        save_agent(run_dir, self._agent, self._rngs, state)
 
     def restore(self, run_dir: Path, state: dict[str, Any]) -> None:
-        with checkpoint.reading(run_dir):
-            for name, rng in self._rngs.items():
-                rng.bit_generator.state = state["random"][name]
-            networks, arrays = checkpoint.load(run_dir, self._agent.networks)
-            self._agent.restore(networks, arrays, state)
+        restore_agent(run_dir, self._agent, self._rngs, state)
 
     def save_model(self, run_dir: Path, card: dict[str, Any]) -> None:
         save_model(run_dir / BEST_MODEL, self._agent.network, card)

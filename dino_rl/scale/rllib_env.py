@@ -10,8 +10,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.tune.registry import register_env
 
 from dino_rl.envs.registry import EnvConfig, make_task
-from dino_rl.spec import TaskSpec
-from dino_rl.training.local import FIRST_DRAWN_SEED
+from dino_rl.spec import DRAWN_SEEDS_FROM, TaskSpec
 from dino_rl.training.statistics import EpisodeStatistics
 
 ENDED = "episode_ended"  # key of `info`, and of RLlib's results
@@ -56,7 +55,7 @@ class EpisodeReports(gymnasium.vector.VectorWrapper):
         self._ended = np.zeros(env.num_envs, bool)
 
     def reset(self, *, seed=None, options=None):
-        seed = None if seed is None else FIRST_DRAWN_SEED + seed
+        seed = None if seed is None else DRAWN_SEEDS_FROM + seed
         observations, infos = self.env.reset(seed=seed, options=options)
         self._ended[:] = False
         self._statistics.begin(~self._ended, infos)

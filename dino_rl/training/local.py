@@ -16,12 +16,12 @@ from dino_rl.envs.task import Task
 from dino_rl.errors import EnvError
 from dino_rl.runs import checkpoint
 from dino_rl.runs.model_file import BEST_MODEL, save_model
+from dino_rl.spec import DRAWN_SEEDS_FROM
 from dino_rl.training.algorithm import Slice
 from dino_rl.training.statistics import EpisodeStatistics
 
 MAX_FAULTS = 5  # of the environments, without a single step between them
-# Seeds that training draws; those of evaluations are below 2**31.
-FIRST_DRAWN_SEED, LAST_DRAWN_SEED = 2**31, 2**32 - 2**16
+LAST_DRAWN_SEED = 2**32 - 2**16  # environment i gets the seed drawn plus i, which must stay below 2**32
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class LocalAlgorithm:
     def _reset(self):
         assert self._env is not None
         self.agent.reset()
-        seed = int(self._rngs["env"].integers(FIRST_DRAWN_SEED, LAST_DRAWN_SEED))
+        seed = int(self._rngs["env"].integers(DRAWN_SEEDS_FROM, LAST_DRAWN_SEED))
         self._observation, infos = self._env.reset(seed=seed)
         self._first = np.ones(self._env.num_envs, bool)
         self._last = ~self._first
@@ -179,16 +179,10 @@ class LocalAlgorithm:
     # --- Saving -------------------------------------------------------------------------------------------
 
     def save(self, run_dir: Path, state: dict[str, Any]) -> None:
-        random = {name: rng.bit_generator.state for name, rng in self._rngs.items()}
-        state = state | self.agent.counters() | {"random": random}
-        checkpoint.save(run_dir, self.agent.networks, self.agent.arrays(), state)
+        save_agent(run_dir, self.agent, self._rngs, state)
 
     def restore(self, run_dir: Path, state: dict[str, Any]) -> None:
-        with checkpoint.reading(run_dir):
-            for name, rng in self._rngs.items():
-                rng.bit_generator.state = state["random"][name]
-            networks, arrays = checkpoint.load(run_dir, self.agent.networks)
-            self.agent.restore(networks, arrays, state)
+        restore_agent(run_dir, self.agent, self._rngs, state)
 
     def save_model(self, run_dir: Path, card: dict[str, Any]) -> None:
         save_model(run_dir / BEST_MODEL, self.agent.network, card)
@@ -202,3 +196,23 @@ class LocalAlgorithm:
         if env is not None:
             with suppress(Exception):  # a browser that crashed cannot be closed in good order
                 env.close()
+
+
+def save_agent(run_dir: Path, agent: Agent, rngs: dict[str, np.random.Generator], state: dict[str, Any]):
+    """Write a checkpoint of an agent and its random generators, with the `state` of its run."""
+    random = {name: rng.bit_generator.state for name, rng in rngs.items()}
+    state = state | agent.counters() | {"random": random}
+    checkpoint.save(run_dir, agent.networks, agent.arrays(), state)
+
+
+def restore_agent(run_dir: Path, agent: Agent, rngs: dict[str, np.random.Generator], state: dict[str, Any]):
+    """Take over the checkpoint in `run_dir`, whose `state` was loaded.
+
+    Raises:
+        RunError: it is damaged, or of another configuration.
+    """
+    with checkpoint.reading(run_dir):
+        for name, rng in rngs.items():
+            rng.bit_generator.state = state["random"][name]
+        networks, arrays = checkpoint.load(run_dir, agent.networks)
+        agent.restore(networks, arrays, state)

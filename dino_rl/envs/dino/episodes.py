@@ -9,8 +9,9 @@ import numpy as np
 from dino_rl.browser.game_settings import GameSettings
 from dino_rl.browser.observation import SIZE, Observation
 from dino_rl.envs.dino.options import REWARDS, DinoOptions
-from dino_rl.envs.dino.variation import DRAWN_SEEDS_FROM, GameVariation
+from dino_rl.envs.dino.variation import GameVariation
 from dino_rl.errors import DinoError
+from dino_rl.spec import DRAWN_SEEDS_FROM
 
 # Fields of the game's state in `info`, for statistics. `obstacle` is an index of `deaths.OBSTACLES`.
 INFO_FIELDS = ("speed", "seed", "obstacle", "obstacle_size", "obstacle_y", "night", "jumping", "ducking")

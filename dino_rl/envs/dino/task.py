@@ -62,9 +62,14 @@ class DinoTask(Task):
         )
 
     def versions(self) -> dict[str, str]:
+        return {"browser": self._browser}
+
+    @cached_property
+    def _browser(self) -> str:
+        """Asked once: the browser takes a third of a second to print its version."""
         from dino_rl.browser.chrome import installed_browser
 
-        return {"browser": installed_browser()}
+        return installed_browser()
 
     # --- Environments -------------------------------------------------------------------------------------
 

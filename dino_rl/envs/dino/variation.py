@@ -9,9 +9,6 @@ from annotated_types import Ge, Gt, Interval
 from dino_rl.browser.game_settings import GameSettings
 
 DINO_ID: Final = "ChromeDino-v0"
-# Seeds that a caller gives are below this, seeds that an environment draws are above: a game of an evaluation
-# never occurs in training.
-DRAWN_SEEDS_FROM = 2**31
 
 Share = Annotated[float, Interval(ge=0, le=1)]
 
