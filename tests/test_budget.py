@@ -13,9 +13,13 @@ from dino_rl.training.run import Run, RunConfig
 TIMED = RunConfig(minutes=10.0, calibration_steps=1_000)
 
 
+def budget_of(config: RunConfig, state: dict | None = None) -> Budget:
+    return Budget(config.steps, config.minutes, config.calibration_steps, state)
+
+
 def run_at(rate: float, config: RunConfig, state: dict | None = None, start: int = 0) -> Budget:
     """The budget of a run of `rate` steps a second, after its calibration."""
-    budget = Budget(config, state)
+    budget = budget_of(config, state)
     for step in range(start, config.calibration_steps + 100, 10):
         budget.measure(step, step / rate)
     return budget
@@ -36,7 +40,7 @@ def test_a_time_limit_becomes_steps_by_the_measured_rate(rate):
 
 def test_the_rate_is_that_of_the_second_half_of_the_calibration():
     """The first updates compile for seconds: they say nothing about the rest."""
-    budget = Budget(TIMED)
+    budget = budget_of(TIMED)
     for step in range(0, 1_100, 10):
         budget.measure(step, step / 100 + (20 if step > 400 else 0))
     expected = 1_000 + 100 * (600 - 30) * TRAINING_TIME_SHARE
@@ -51,21 +55,21 @@ def test_it_is_measured_once():
 
 
 def test_before_the_calibration_ends_nothing_is_known_and_nothing_moves():
-    budget = Budget(TIMED)
+    budget = budget_of(TIMED)
     budget.measure(900, 9.0)
     assert budget.total is None
     assert budget.progress(900) == 0.0
 
 
 def test_progress_is_linear_after_the_calibration():
-    budget = Budget(replace(TIMED, steps=21_000))
+    budget = budget_of(replace(TIMED, steps=21_000))
     assert budget.progress(0) == budget.progress(1_000) == 0.0
     assert budget.progress(11_000) == pytest.approx(0.5)
     assert budget.progress(21_000) == 1.0
 
 
 def test_the_calibration_is_a_tenth_of_a_short_run():
-    assert Budget(replace(TIMED, steps=100)).progress(55) == pytest.approx(0.5)
+    assert budget_of(replace(TIMED, steps=100)).progress(55) == pytest.approx(0.5)
     # A run whose time has room for fewer steps than that is planned for more, and the clock ends it.
     assert run_at(0.1, TIMED).total == 1_000 / MAX_CALIBRATION_SHARE
 
@@ -73,14 +77,14 @@ def test_the_calibration_is_a_tenth_of_a_short_run():
 @pytest.mark.parametrize("minutes", [10.0, 20.0])
 def test_a_resumed_run_keeps_its_steps_unless_its_time_changes(minutes):
     state = {"step": 2_000, "seconds": 20.0, **run_at(100, TIMED).state()}
-    resumed = Budget(replace(TIMED, minutes=minutes), state)
+    resumed = budget_of(replace(TIMED, minutes=minutes), state)
     assert resumed.total == pytest.approx(run_at(100, TIMED).total * minutes / 10)
-    assert Budget(replace(TIMED, steps=7_000), state).total == 7_000
+    assert budget_of(replace(TIMED, steps=7_000), state).total == 7_000
 
 
 def test_a_run_of_the_version_before_is_measured_by_what_it_did():
-    assert Budget(TIMED, {"step": 3_000, "seconds": 60.0}).total == 30_000
-    assert Budget(TIMED, {"step": 0, "seconds": 0.0}).total is None
+    assert budget_of(TIMED, {"step": 3_000, "seconds": 60.0}).total == 30_000
+    assert budget_of(TIMED, {"step": 0, "seconds": 0.0}).total is None
 
 
 def test_a_run_with_a_time_limit_is_the_run_with_its_number_of_steps(monkeypatch, tmp_path):

@@ -1,10 +1,7 @@
 """How many environment steps a run has. All schedules follow them, so that a run can be repeated from its
 seed and its number of steps, on a machine of any speed."""
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from dino_rl.training.run import RunConfig
+from typing import Any
 
 # The rest of the time is for validations and checkpoints. With 0.85, runs of five minutes came to 82 % of
 # their steps.
@@ -22,19 +19,28 @@ class Budget:
     the number of steps that was measured.
 
     Args:
-        config: of the run.
+        steps: of the whole run, if they are given.
+        minutes: its time limit, if there is one.
+        calibration_steps: environment steps before the schedules begin to move.
         state: of a checkpoint to continue from, if there is one.
 
     Attributes:
         total: environment steps of the whole run; None until they are known.
     """
 
-    def __init__(self, config: "RunConfig", state: dict[str, Any] | None = None):
-        self._config = config
+    def __init__(
+        self,
+        steps: int | None,
+        minutes: float | None,
+        calibration_steps: int,
+        state: dict[str, Any] | None = None,
+    ):
+        self._minutes = minutes
+        self._calibration_steps = calibration_steps
         self._window: tuple[int, float] | None = None  # step and time where the measurement began
-        self.total: int | None = config.steps
-        if state is not None and self.total is None and config.minutes is not None:
-            self.total = self._restored(config.minutes, state)
+        self.total = steps
+        if state is not None and steps is None and minutes is not None:
+            self.total = self._restored(minutes, state)
 
     @staticmethod
     def _restored(minutes: float, state: dict[str, Any]) -> int | None:
@@ -47,11 +53,11 @@ class Budget:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: JSON-ready numbers."""
-        return {"total_steps": self.total, "total_minutes": self._config.minutes}
+        return {"total_steps": self.total, "total_minutes": self._minutes}
 
     def measure(self, step: int, seconds: float) -> None:
         """Note where the run is; sets `total` once, at the end of the calibration."""
-        limit, calibration = self._config.minutes, self._config.calibration_steps
+        limit, calibration = self._minutes, self._calibration_steps
         if self.total is not None or limit is None or step < calibration // 2:
             return
         if self._window is None:
@@ -67,5 +73,5 @@ class Budget:
         """0 at the start, 1 at the end; schedules follow it."""
         if self.total is None:
             return 0.0
-        start = min(self._config.calibration_steps, self.total * MAX_CALIBRATION_SHARE)
+        start = min(self._calibration_steps, self.total * MAX_CALIBRATION_SHARE)
         return min(1.0, max(0.0, (step - start) / (self.total - start)))

@@ -16,7 +16,7 @@ from dino_rl.runs.csv_log import RunLog
 from dino_rl.training.algorithm import Slice
 from dino_rl.training.local import Decision, LocalAlgorithm
 from dino_rl.training.rollout import Evaluation, Stopped, play_in_parallel
-from dino_rl.training.run import Run, RunConfig
+from dino_rl.training.run import Callback, Run, RunConfig
 from dino_rl.training.statistics import IntervalClock, mean
 
 INTERVAL_S = 10.0  # from one row of intervals.csv to the next
@@ -24,41 +24,6 @@ INTERVAL_S = 10.0  # from one row of intervals.csv to the next
 VALIDATION_SEED = 1_000_000
 VALIDATION_ATTEMPTS = 5  # where the environments fail
 VALIDATION_STEPS_PER_POINT = 150  # environment steps of a run for each point where validation games end
-
-
-class Callback:
-    """Receives the events of a run. Override what you need."""
-
-    def on_start(self, run: Run) -> None:
-        """The run begins, or continues."""
-
-    def on_slice(self, run: Run, part: Slice) -> None:
-        """The algorithm played and learned for a moment; its episodes were counted."""
-
-    def on_episode(self, run: Run, row: dict[str, Any]) -> None:
-        """An episode ended; a row of episodes.csv."""
-
-    def on_interval(self, run: Run, row: dict[str, Any]) -> None:
-        """Some seconds have passed; a row of intervals.csv."""
-
-    def on_iteration(self, run: Run, row: dict[str, Any]) -> None:
-        """An iteration of the algorithm ended; a row of iterations.csv, and its returns."""
-
-    def on_validation(self, run: Run, row: dict[str, Any]) -> None:
-        """The agent was measured; a row of validations.csv. `best`: better than ever before in the run."""
-
-    def on_end(self, run: Run) -> None:
-        """The run reached its end, or was stopped."""
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, JSON-ready; names are shared by all callbacks."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what a checkpoint kept."""
-
-    def close(self) -> None:
-        """Release what was opened."""
 
 
 class Intervals(Callback):

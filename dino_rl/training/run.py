@@ -4,16 +4,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
 
 from dino_rl.training.algorithm import Algorithm, Slice
 from dino_rl.training.budget import Budget
 from dino_rl.training.statistics import mean
-
-if TYPE_CHECKING:
-    from dino_rl.training.callbacks import Callback
 
 RETURNS = 100  # the last episodes, whose mean return counts as the run's
 
@@ -48,6 +45,41 @@ class RunConfig:
     """Stop when the mean return of the last 100 episodes reaches this."""
 
 
+class Callback:
+    """Receives the events of a run. Override what you need; `callbacks.py` has those of every run."""
+
+    def on_start(self, run: "Run") -> None:
+        """The run begins, or continues."""
+
+    def on_slice(self, run: "Run", part: Slice) -> None:
+        """The algorithm played and learned for a moment; its episodes were counted."""
+
+    def on_episode(self, run: "Run", row: dict[str, Any]) -> None:
+        """An episode ended; a row of episodes.csv."""
+
+    def on_interval(self, run: "Run", row: dict[str, Any]) -> None:
+        """Some seconds have passed; a row of intervals.csv."""
+
+    def on_iteration(self, run: "Run", row: dict[str, Any]) -> None:
+        """An iteration of the algorithm ended; a row of iterations.csv, and its returns."""
+
+    def on_validation(self, run: "Run", row: dict[str, Any]) -> None:
+        """The agent was measured; a row of validations.csv. `best`: better than ever before in the run."""
+
+    def on_end(self, run: "Run") -> None:
+        """The run reached its end, or was stopped."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, JSON-ready; names are shared by all callbacks."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what a checkpoint kept."""
+
+    def close(self) -> None:
+        """Release what was opened."""
+
+
 class Run:
     """One training run. It asks its algorithm for a slice of playing and learning, and hands what happened
     to its callbacks, in their order.
@@ -74,7 +106,7 @@ class Run:
         self,
         config: RunConfig,
         algorithm: Algorithm,
-        callbacks: Sequence["Callback"],
+        callbacks: Sequence[Callback],
         state: dict[str, Any] | None = None,
     ):
         self.config = config
@@ -85,7 +117,7 @@ class Run:
         self.stopped = False
         self.solved_with: float | None = None
         self._seconds_before = 0.0
-        self.budget = Budget(config, state)
+        self.budget = Budget(config.steps, config.minutes, config.calibration_steps, state)
         if state is not None:
             self.step, self.episodes = int(state["step"]), int(state["episodes"])
             self._seconds_before = float(state["seconds"])
