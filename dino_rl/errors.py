@@ -3,7 +3,7 @@
 Each message is one line: what is wrong, and what to do.
 """
 
-EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
 
 class DinoError(Exception):
@@ -15,11 +15,29 @@ class ConfigError(DinoError):
 
 
 class EnvError(DinoError):
-    """An environment stopped working. A new one may work."""
+    """An environment stopped working. A new one may work, if `retry` is set."""
+
+    retry = True
 
 
 class BrowserError(EnvError):
-    """No browser, no driver, versions that do not match, or a browser that stopped answering."""
+    """A browser that does not start, or that stopped answering."""
+
+
+class NoBrowserError(BrowserError):
+    """No browser, no driver, no display, or versions that do not match: a new attempt would fail, too."""
+
+    retry = False
+
+
+class WindowClosedError(BrowserError):
+    """The user closed the window of the game."""
+
+    retry = False
+
+
+class NotFiniteError(DinoError):
+    """A loss, a weight, a reward or an observation is NaN or infinite."""
 
 
 class PageError(DinoError):

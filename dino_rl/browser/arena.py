@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from dino_rl.browser.channels import CHANNELS, Channel
-from dino_rl.browser.chrome import CLOSED, Browser
+from dino_rl.browser.chrome import CLOSED, WINDOW_SIZE, Browser
 from dino_rl.browser.frames import decode_png
 from dino_rl.browser.game_settings import GameSettings
 from dino_rl.browser.observation import Observation
 from dino_rl.browser.page import game_page, page_error
 from dino_rl.browser.server import PageServer
 from dino_rl.errors import BrowserError
+
+SEEN_SIZE = (820, 760)  # of a window with its frame and bars, so that all of the page is seen
 
 
 class Arena:
@@ -25,12 +27,15 @@ class Arena:
     Raises:
         BrowserError: the browser cannot be started, stopped answering, or is closed.
         PageError: the browser's game lacks something that the bridge needs.
+
+    Attributes:
+        sheets: the images that the games are drawn from, as data URLs.
     """
 
     def __init__(self, num_games: int, headless: bool = True, channel: str = "socket"):
         self.num_games = num_games
         self._visible = not headless
-        self.browser = Browser(headless)
+        self.browser = Browser(headless, WINDOW_SIZE if headless else SEEN_SIZE)
         self._server: PageServer | None = None
         self._channel: Channel | None = None
         try:
@@ -41,7 +46,8 @@ class Arena:
                 raise page_error(self.browser, str(opened))
             self.fields = tuple(opened["fields"])
             self.obstacles = tuple(opened["obstacles"])
-            self._channel = CHANNELS[channel](self.browser, self._server.url)
+            self.sheets = tuple(opened["sheets"])
+            self._channel = CHANNELS[channel](self.browser, self._server.origin)
         except BaseException:
             self.close()
             raise
@@ -57,7 +63,7 @@ class Arena:
         actions: Sequence[int] | np.ndarray | None = None,
         frames: int = 1,
         resets: dict[int, tuple[int, GameSettings | None]] | None = None,
-        annotation: dict | None = None,
+        draws: bool = False,
     ):
         """Start a step without waiting for it: reset some games, run `frames` frames of the others.
 
@@ -66,14 +72,16 @@ class Arena:
             frames: frames to run. A game stops when it crashes.
             resets: {game: (seed, settings)}; these games restart and do not move. Without settings, a
                 rewindable game returns to a moment before its end.
-            annotation: {game, values, action, title}, shown in the window beside that game's newest frame.
+            draws: have `Observation.draws`, too.
         """
-        self._open_channel.send(
+        channel = self._open_channel
+        self.browser.check()
+        channel.send(
             {
                 "actions": None if actions is None else [int(a) for a in actions],
                 "frames": frames,
                 "paint": self._visible,
-                "annotation": annotation,
+                "draws": draws,
                 "resets": [
                     {"game": int(game), "seed": int(seed), "settings": settings and settings.for_page()}
                     for game, (seed, settings) in (resets or {}).items()
@@ -93,6 +101,15 @@ class Arena:
     def canvas(self, game: int = 0) -> np.ndarray:
         """The whole canvas of one game on white, uint8 [150, W, 3]."""
         return decode_png(self.browser.script(f"return DinoArena.png({int(game)})"))
+
+    def canvases(self) -> list[np.ndarray]:
+        """The canvas of every game, as `canvas`, in one request."""
+        return [decode_png(png) for png in self.browser.script("return DinoArena.pngs()")]
+
+    def label(self, labels: Sequence[Sequence[str]]):
+        """Show the games one above the other, in windows only, and beside each a title and two lines."""
+        if self._visible:
+            self.browser.script("DinoArena.label(arguments[0])", [list(lines) for lines in labels])
 
     def state_numbers(self, game: int = 0) -> dict[str, float]:
         """Every number in the state of one game, by its path in the page's objects."""
@@ -149,23 +166,25 @@ class Arenas:
         """The first browser."""
         return self._arenas[0].browser
 
+    @property
+    def sheets(self) -> tuple[str, ...]:
+        """As `Arena.sheets`: the same in all browsers."""
+        return self._arenas[0].sheets
+
     def send(
         self,
         actions: Sequence[int] | np.ndarray | None = None,
         frames: int = 1,
         resets: dict[int, tuple[int, GameSettings | None]] | None = None,
-        annotation: dict | None = None,
+        draws: bool = False,
     ):
         """As `Arena.send`, in all pages at once."""
         for arena, games in zip(self._arenas, self._games, strict=True):
-            here = None
-            if annotation and annotation["game"] in games:
-                here = {**annotation, "game": annotation["game"] - games.start}
             arena.send(
                 None if actions is None else actions[games.start : games.stop],
                 frames,
                 {game - games.start: reset for game, reset in (resets or {}).items() if game in games},
-                here,
+                draws,
             )
 
     def receive(self) -> Observation:
@@ -175,6 +194,7 @@ class Arenas:
             np.concatenate([part.frames for part in parts]),
             np.concatenate([part.states for part in parts]),
             parts[0].fields,
+            b"".join(part.draws for part in parts),
         )
 
     def step(self, *arguments, **named) -> Observation:
@@ -188,6 +208,10 @@ class Arenas:
             if game in games:
                 return arena.canvas(game - games.start)
         raise IndexError(game)
+
+    def canvases(self) -> list[np.ndarray]:
+        """As `Arena.canvases`."""
+        return [canvas for arena in self._arenas for canvas in arena.canvases()]
 
     @property
     def memory_mb(self) -> float:

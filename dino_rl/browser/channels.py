@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import secrets
+import selectors
 import socket
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from dino_rl.browser.release import release_with
 from dino_rl.errors import BrowserError
 
 CONNECT_TIMEOUT_S = 10
-HANDSHAKE_TIMEOUT_S = 2  # of one client: another that sends nothing must not keep the page waiting
+MAX_ANSWER = 2**28  # bytes; more than thousands of games answer
 ANSWER_TIMEOUT_S = 60
 CHUNK = 2**18  # bytes read at once; an answer has 6.5 KB for each game
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
@@ -111,7 +112,7 @@ def _close(connection: socket.socket):
 
 
 def accept_page(listener: socket.socket, path: str, origin: str) -> tuple[socket.socket, ServerProtocol]:
-    """The WebSocket connection of the page. Other clients are refused.
+    """The WebSocket connection of the page. Other clients are refused, and keep nobody waiting.
 
     Args:
         listener: a listening socket on 127.0.0.1.
@@ -121,33 +122,60 @@ def accept_page(listener: socket.socket, path: str, origin: str) -> tuple[socket
     Raises:
         BrowserError: the page did not connect in time.
     """
+    clients: set[socket.socket] = set()
+    try:
+        return _first_page(listener, path, origin, clients)
+    finally:
+        for client in clients:
+            client.close()
+
+
+def _first_page(
+    listener: socket.socket, path: str, origin: str, clients: set[socket.socket]
+) -> tuple[socket.socket, ServerProtocol]:
+    """As `accept_page`. What is in `clients` afterwards is to be closed."""
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
-    while (remaining := deadline - time.monotonic()) > 0:
-        listener.settimeout(remaining)
-        try:
-            client, _ = listener.accept()
-        except TimeoutError:
-            break
-        client.settimeout(min(remaining, HANDSHAKE_TIMEOUT_S))
-        protocol = ServerProtocol(origins=[origin], max_size=None)  # type: ignore[list-item]
-        with contextlib.suppress(OSError):
-            _shake_hands(client, protocol, path)
-        if protocol.state is State.OPEN:
-            client.settimeout(ANSWER_TIMEOUT_S)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-            return client, protocol
-        client.close()
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(listener, selectors.EVENT_READ)
+        while (remaining := deadline - time.monotonic()) > 0:
+            for key, _ in waiting.select(remaining):
+                if key.fileobj is listener:
+                    client, _ = listener.accept()
+                    clients.add(client)
+                    client.setblocking(False)
+                    protocol = ServerProtocol(origins=[origin], max_size=MAX_ANSWER)  # type: ignore[list-item]
+                    waiting.register(client, selectors.EVENT_READ, protocol)
+                    continue
+                client, protocol = cast(socket.socket, key.fileobj), key.data
+                wants_more = False
+                with contextlib.suppress(OSError):
+                    wants_more = _shake_hands(client, protocol, path)
+                if protocol.state is State.OPEN:
+                    clients.remove(client)
+                    client.settimeout(ANSWER_TIMEOUT_S)
+                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+                    return client, protocol
+                if not wants_more:
+                    waiting.unregister(client)
+                    clients.remove(client)
+                    client.close()
     raise BrowserError(f"The game's page did not connect within {CONNECT_TIMEOUT_S} s.")
 
 
-def _shake_hands(client: socket.socket, protocol: ServerProtocol, path: str):
-    """Accept or reject a WebSocket client. `protocol` checks the origin and the rest of the request."""
-    deadline = time.monotonic() + HANDSHAKE_TIMEOUT_S
-    while not (requests := protocol.events_received()):
-        data = client.recv(CHUNK)
-        if not data or time.monotonic() > deadline:
-            return
-        protocol.receive_data(data)
+def _shake_hands(client: socket.socket, protocol: ServerProtocol, path: str) -> bool:
+    """Read what a WebSocket client has sent of its request, and accept or reject a whole one. `protocol`
+    checks the origin and the rest of it.
+
+    Returns:
+        whether there is more to come of the request.
+    """
+    data = client.recv(CHUNK)
+    if not data:
+        return False
+    protocol.receive_data(data)
+    requests = protocol.events_received()
+    if not requests:
+        return protocol.handshake_exc is None
     request = cast(Request, requests[0])
     host, port = client.getsockname()
     right_host = request.headers.get_all("Host") == [f"{host}:{port}"]
@@ -158,6 +186,7 @@ def _shake_hands(client: socket.socket, protocol: ServerProtocol, path: str):
         protocol.send_response(protocol.reject(403, "This connection is for the game's page only.\n"))
     for data in protocol.data_to_send():
         client.sendall(data)
+    return False
 
 
 class ScriptChannel:

@@ -1,6 +1,8 @@
 """Find Chrome or Chromium and its driver, start them, and end them in every case."""
 
 import contextlib
+import json
+import logging
 import os
 import queue
 import re
@@ -15,13 +17,13 @@ from typing import Any
 import psutil
 from selenium import webdriver
 from selenium.common.exceptions import JavascriptException, WebDriverException
-from selenium.webdriver.chrome.service import Service
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, TimeoutError
 
+from dino_rl.browser.driver import ANSWER_TIMEOUT_S, Driver
 from dino_rl.browser.release import release_with
-from dino_rl.browser.watchdog import is_running, processes_of, watch_over
+from dino_rl.browser.watchdog import processes_of
 from dino_rl.display import has_display
-from dino_rl.errors import BrowserError
+from dino_rl.errors import BrowserError, NoBrowserError, WindowClosedError
 
 BROWSER_NAMES = (
     "google-chrome",
@@ -40,13 +42,13 @@ BROWSER_PATHS = (  # on macOS and Windows, browsers are not on PATH
 INSTALL_HINT = "install one (Debian, Ubuntu: apt-get install chromium chromium-driver)"
 CLOSED = "The browser is closed: make a new environment."
 DOWNLOAD_TIMEOUT_S = 60
-QUIT_TIMEOUT_S = 3
+END_TIMEOUT_S = 2  # of a browser whose window was closed
+POLL_S = 0.05
 
 QUIET_ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--disable-quic",
     "--no-first-run",
     "--no-default-browser-check",
     "--mute-audio",
@@ -61,13 +63,17 @@ STEADY_ARGUMENTS = (
 )
 WINDOW_SIZE = (800, 600)
 
+log = logging.getLogger(__name__)
+
 
 def find_browser() -> str:
     """Path of the browser: CHROME_BINARY, else the first known name on PATH."""
     chosen = os.environ.get("CHROME_BINARY")
     if chosen:
         if not Path(chosen).is_file():
-            raise BrowserError(f"CHROME_BINARY names {chosen}, which is not a file: correct it or unset it.")
+            raise NoBrowserError(
+                f"CHROME_BINARY names {chosen}, which is not a file: correct it or unset it."
+            )
         return chosen
     for name in BROWSER_NAMES:
         found = shutil.which(name)
@@ -76,14 +82,14 @@ def find_browser() -> str:
     for path in BROWSER_PATHS:
         if Path(path).is_file():
             return path
-    raise BrowserError(f"No Chrome or Chromium found: {INSTALL_HINT}, or set CHROME_BINARY.")
+    raise NoBrowserError(f"No Chrome or Chromium found: {INSTALL_HINT}, or set CHROME_BINARY.")
 
 
 def find_driver() -> str | None:
     """Path of an installed chromedriver (SE_CHROMEDRIVER, else PATH), or None."""
     chosen = os.environ.get("SE_CHROMEDRIVER")
     if chosen and not Path(chosen).is_file():
-        raise BrowserError(f"SE_CHROMEDRIVER names {chosen}, which is not a file: correct it or unset it.")
+        raise NoBrowserError(f"SE_CHROMEDRIVER names {chosen}, which is not a file: correct it or unset it.")
     found = (shutil.which(name) for name in DRIVER_NAMES)
     return chosen or next(filter(None, found), None)
 
@@ -121,9 +127,28 @@ def download_driver() -> str:
         driver = result.get(timeout=DOWNLOAD_TIMEOUT_S)
         if driver:
             return driver
-    raise BrowserError(
+    raise NoBrowserError(
         f"No chromedriver found, and downloading one failed: {INSTALL_HINT}, or set SE_CHROMEDRIVER."
     )
+
+
+def chrome_options(
+    binary: str, headless: bool = True, window_size: tuple[int, int] = WINDOW_SIZE
+) -> webdriver.ChromeOptions:
+    """How a browser is started. The sandbox is off for root only, for whom Chromium has none."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in (*QUIET_ARGUMENTS, *STEADY_ARGUMENTS):
+        options.add_argument(argument)
+    options.add_argument("--window-size={},{}".format(*window_size))
+    options.add_experimental_option("excludeSwitches", ["enable-automation"])
+    if headless:
+        options.add_argument("--headless=new")
+        options.add_argument("--disable-gpu")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.add_argument("--no-sandbox")
+        log.debug("the browser's sandbox is off, because Chromium has none for root: use another account")
+    return options
 
 
 class Browser:
@@ -137,41 +162,38 @@ class Browser:
         window_size: outer size in CSS pixels.
 
     Raises:
-        BrowserError: no browser, no driver, versions that do not match, or no display.
+        NoBrowserError: no browser, no driver, versions that do not match, or no display.
+        BrowserError: the browser does not start.
     """
 
     def __init__(self, headless: bool = True, window_size: tuple[int, int] = WINDOW_SIZE):
         if not headless and not has_display():
-            raise BrowserError("No display for a window: set DISPLAY, or use --headless.")
+            raise NoBrowserError("No display for a window: set DISPLAY, or use --headless.")
         binary = find_browser()
         driver = find_driver() or download_driver()
-        options = webdriver.ChromeOptions()
-        options.binary_location = binary
-        for argument in (*QUIET_ARGUMENTS, *STEADY_ARGUMENTS):
-            options.add_argument(argument)
-        options.add_argument("--window-size={},{}".format(*window_size))
-        options.add_experimental_option("excludeSwitches", ["enable-automation"])
-        if headless:
-            options.add_argument("--headless=new")
-            options.add_argument("--disable-gpu")
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            options.add_argument("--no-sandbox")  # Chromium refuses to run as root with its sandbox
+        options = chrome_options(binary, headless, window_size)
         try:
-            # A session of its own: Ctrl-C must reach this process only.
-            service = Service(driver, popen_kw={"start_new_session": True})
-            self.driver = webdriver.Chrome(options=options, service=service)
-        except WebDriverException as error:
-            raise BrowserError(_start_failure(error, binary, driver, headless)) from error
-        self.version = self.driver.capabilities["browserVersion"]
-        self._release = release_with(
-            self, _end, self.driver, self.pid, processes_of(self.pid), watch_over(self.pid)
-        )
+            self._driver = Driver(driver)
+        except BrowserError as error:
+            raise _start_failure(str(error), binary, driver, headless) from error
+        self._release = release_with(self, self._driver.end)
+        self._has_window = not headless
         try:
-            self.driver.set_script_timeout(60)
+            options.add_argument(f"--user-data-dir={self._driver.profile}")
+            self.driver = self._driver.start_browser(options)
+            self.version = self.driver.capabilities["browserVersion"]
             self._pin()
+        except WebDriverException as error:
+            self.close()
+            reason = f"{binary} did not start: {_first_line(error)}"
+            raise _start_failure(reason, binary, driver, headless) from error
+        except (HTTPError, OSError) as error:
+            self.close()
+            raise BrowserError(f"{binary} did not start: {_why(error)}") from error
         except BaseException:
             self.close()
             raise
+        log.debug("started %s (%s) by %s, process %d", self.name, binary, driver, self.pid)
 
     def _pin(self):
         """Fix everything outside of the page that changes the game or its canvas."""
@@ -189,7 +211,7 @@ class Browser:
     @property
     def pid(self) -> int:
         """Process id of the driver, parent of the browser's processes."""
-        return self.driver.service.process.pid
+        return self._driver.pid
 
     @property
     def name(self) -> str:
@@ -244,10 +266,37 @@ class Browser:
         except JavascriptException:
             raise
         except WebDriverException as error:
-            reason = (error.msg or "no reason given").strip().splitlines()[0]
-            raise BrowserError(f"The browser stopped answering: {reason}") from error
+            raise self.fault(f"The browser stopped answering: {_first_line(error)}") from error
         except (HTTPError, OSError) as error:
-            raise BrowserError("The browser stopped answering: its driver has ended.") from error
+            raise self.fault(f"The browser stopped answering: {_why(error)}") from error
+
+    def check(self):
+        """For connections that do not go through the driver. What pins the page ends with the driver: a game
+        could pause for ever.
+
+        Raises:
+            BrowserError: the driver has ended.
+        """
+        if not self._driver.running:
+            raise self.fault("The browser stopped answering: its driver has ended.")
+
+    def fault(self, what: str) -> BrowserError:
+        """The error when the browser does not answer: `what`, or that the user closed its window."""
+        if self._has_window and self._ended_in_order():
+            return WindowClosedError("The window was closed.")
+        return BrowserError(what)
+
+    def _ended_in_order(self) -> bool:
+        """Whether the browser has ended as if by its user. It notes so in its profile at the end."""
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+                path = self._driver.profile / "Default" / "Preferences"
+                preferences = json.loads(path.read_text(encoding="utf-8"))
+                if preferences["profile"]["exit_type"] == "Normal":
+                    return True
+            time.sleep(POLL_S)
+        return False
 
     def close(self):
         """End the browser and its driver. A second call has no effect."""
@@ -260,30 +309,28 @@ class Browser:
         self.close()
 
 
-def _end(driver: webdriver.Chrome, pid: int, processes: set[psutil.Process], watchdog: subprocess.Popen):
-    """End the browser and its driver, and kill what does not end by itself."""
-    processes = processes | processes_of(pid)  # some have started since
-    with contextlib.suppress(Exception):  # a browser that crashed cannot quit, but its processes must end
-        driver.quit()
-    deadline = time.monotonic() + QUIT_TIMEOUT_S
-    while time.monotonic() < deadline and any(map(is_running, processes)):
-        time.sleep(0.02)
-    for process in filter(is_running, processes):
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    watchdog.kill()
-    watchdog.communicate()
+def _first_line(error: WebDriverException) -> str:
+    text = (error.msg or "no reason given").strip().splitlines()[0]
+    return text.partition("; For documentation")[0]  # which Selenium appends
 
 
-def _start_failure(error: WebDriverException, binary: str, driver: str, headless: bool) -> str:
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"its driver gave no answer within {ANSWER_TIMEOUT_S} s."
+    return "its driver has ended."
+
+
+def _start_failure(reason: str, binary: str, driver: str, headless: bool) -> BrowserError:
     browser_version, driver_version = version_of(binary), version_of(driver)
-    if browser_version.split(".")[0] != driver_version.split(".")[0]:
-        return (
-            f"Browser {browser_version or binary} and driver {driver_version or driver} do not match: "
-            "install the driver for the browser's version, or set SE_CHROMEDRIVER."
+    known = browser_version and driver_version
+    if known and browser_version.split(".")[0] != driver_version.split(".")[0]:
+        return NoBrowserError(
+            f"Browser {browser_version} and driver {driver_version} do not match: install the driver for the "
+            "browser's version, or set SE_CHROMEDRIVER."
         )
     # With a window, a browser that exits at once has found no display.
-    if not headless and ("instance exited" in str(error.msg) or "DevToolsActivePort" in str(error.msg)):
-        return "The browser could not open a window on the display: check DISPLAY, or use --headless."
-    first_line = (error.msg or "no reason given").strip().splitlines()[0]
-    return f"{binary} did not start: {first_line}"
+    if not headless and ("instance exited" in reason or "DevToolsActivePort" in reason):
+        return NoBrowserError(
+            "The browser could not open a window on the display: check DISPLAY, or use --headless."
+        )
+    return BrowserError(reason)

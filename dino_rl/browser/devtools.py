@@ -9,7 +9,9 @@ import contextlib
 import http.client
 import itertools
 import json
+import socket
 from collections.abc import Iterator
+from http.client import HTTPException
 from typing import Any
 
 from websocket import WebSocket, WebSocketException, create_connection
@@ -29,19 +31,22 @@ class DevTools:
     """
 
     def __init__(self, browser: Browser):
+        self._browser = browser
         address = browser.driver.capabilities["goog:chromeOptions"]["debuggerAddress"]
-        with _answering():
+        with self._answering():
             request = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
             request.request("GET", "/json/list")
             targets = json.loads(request.getresponse().read())
             request.close()
             page = next(target for target in targets if target["type"] == "page")
+            host, _, port = address.rpartition(":")
             self._socket = create_connection(
                 page["webSocketDebuggerUrl"],
                 timeout=TIMEOUT_S,
                 suppress_origin=True,  # the browser refuses those of web pages
                 skip_utf8_validation=True,
-                http_no_proxy=["*"],
+                # Connected here: websocket-client asks the proxy of the environment even for loopback.
+                socket=socket.create_connection((host, int(port)), TIMEOUT_S),
             )
         self._release = release_with(self, _close, self._socket)
         self._ids = itertools.count(1)
@@ -55,7 +60,7 @@ class DevTools:
         """
         options = {"expression": expression, "awaitPromise": True, "returnByValue": True}
         number = self.post("Runtime.evaluate", options)
-        with _answering():
+        with self._answering():
             while True:
                 message = self._socket.recv()
                 if not message:
@@ -72,10 +77,18 @@ class DevTools:
         """Send a command without waiting for its answer. Returns the command's number."""
         if not self._release.alive:
             raise BrowserError(CLOSED)
+        self._browser.check()
         number = next(self._ids)
-        with _answering():
+        with self._answering():
             self._socket.send(json.dumps({"id": number, "method": command, "params": arguments}))
         return number
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except (WebSocketException, HTTPException, OSError, ValueError, StopIteration) as error:
+            raise self._browser.fault("The browser stopped answering.") from error
 
     def close(self):
         """Close the connection. A second call has no effect."""
@@ -85,11 +98,3 @@ class DevTools:
 def _close(socket: WebSocket):
     with contextlib.suppress(WebSocketException, OSError):
         socket.close()
-
-
-@contextlib.contextmanager
-def _answering() -> Iterator[None]:
-    try:
-        yield
-    except (WebSocketException, OSError, StopIteration) as error:
-        raise BrowserError("The browser stopped answering.") from error

@@ -12,8 +12,9 @@ from dino_rl.browser.frames import decode_png
 from dino_rl.browser.game_settings import GameSettings
 from dino_rl.browser.observation import Observation
 from dino_rl.browser.page import URL, game_page, open_original, page_error
-from dino_rl.browser.server import BRIDGE_SCRIPTS, GAME_DIR, PageServer
+from dino_rl.browser.server import BRIDGE_SCRIPTS, PageServer
 from dino_rl.errors import BrowserError, DinoError
+from dino_rl.resources import GAME_DIR
 
 KEYS = {  # (key, Windows key code)
     "up": ("ArrowUp", 38),
@@ -41,6 +42,8 @@ class Game:
         late_frames: how many frames later than requested the last live observation was.
         recording: whether `step` stores the canvas: of every frame (lock-step), of the last frame (live).
         recorded_frames: canvases of the last step, uint8 [150, W, 3] each.
+        picture_wanted: have the next step store the canvas as `picture`.
+        picture: a PNG file on a transparent background, b"" before the first.
     """
 
     def __init__(self, clock: str = "lockstep", url: str | None = None, headless: bool = True):
@@ -56,6 +59,8 @@ class Game:
         self._annotation: dict | None = None
         self.recording = False
         self.recorded_frames: list[np.ndarray] = []
+        self.picture_wanted = False
+        self.picture = b""
         self._visible = not headless
         self._server: PageServer | None = None
         self._devtools: DevTools | None = None  # of a live game
@@ -188,10 +193,15 @@ class Game:
             options = (self._visible, self._annotation, self.recording)
             data, recorded = self.browser.script(script, action, frames, *options)
             self.recorded_frames = [decode_png(png) for png in recorded]
+            if self.picture_wanted:
+                self._keep_picture(self.browser.script("return DinoBridge.png()"))
             return self._observation(data)
         held = HELD_BY_ACTION[action]
         if held != self._held or held == "up":
             self._hold(held)
+        if self.picture_wanted:  # now that the key is on its way
+            assert self._devtools is not None, "only a live game has real keys"
+            self._keep_picture(self._devtools.evaluate("DinoBridge.png()"))
         observation = self._observe(frames)
         if self.recording:
             self.recorded_frames = [self.canvas()]
@@ -203,6 +213,10 @@ class Game:
             for (const action of arguments[0]) DinoBridge.step(action, arguments[1]);
             return DinoBridge.observation();"""
         return self._observation(self.browser.script(script, actions.tolist(), frames))
+
+    def _keep_picture(self, data_url: str):
+        self.picture = base64.b64decode(data_url.partition(",")[2])
+        self.picture_wanted = False
 
     def _observe(self, frames: int) -> Observation:
         assert self._devtools is not None, "only a live game is observed"

@@ -3,26 +3,26 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Interval
 
 
 @dataclass(frozen=True)
 class GameSettings:
     """Settings of one lock-step game. The defaults are the game as Chrome runs it on a 60 Hz display."""
 
-    start_speed: Annotated[float, Gt(0)] = 6.0
+    start_speed: Annotated[float, Interval(gt=0, le=100)] = 6.0
     """Speed at the start, in pixels per frame. The game itself starts at 6 and accelerates to 13."""
     constant_speed: bool = False
     """No acceleration."""
     birds: bool = True
     """Whether birds appear among the obstacles."""
-    clear_time_ms: Annotated[float, Ge(0)] = 3000.0
+    clear_time_ms: Annotated[float, Interval(ge=0, le=1e12)] = 3000.0
     """Time without obstacles at the start, in milliseconds."""
-    max_gap: Annotated[float, Gt(0)] = 1.5
+    max_gap: Annotated[float, Interval(gt=0, le=100)] = 1.5
     """Widest gap between two obstacles, as a multiple of the game's own narrowest gap."""
-    night_every: Annotated[int, Gt(0)] = 700
+    night_every: Annotated[int, Interval(gt=0, lt=2**31)] = 700
     """Score points from one night to the next. A night lasts 12 s; no night begins during another."""
-    dino_x: Annotated[int, Ge(0)] = 24
+    dino_x: Annotated[int, Interval(ge=0, le=600)] = 24
     """Horizontal position of the dino after the intro, in pixels: 24 on a 60 Hz display, 0 at 120 Hz."""
     frame_jitter_ms: Annotated[float, Interval(ge=0, le=16)] = 0.0
     """Each frame lasts 1000/60 ms plus or minus a uniformly drawn time up to this, in milliseconds."""

@@ -16,11 +16,13 @@ class Observation:
         frames: uint8 [N, 80, 80], dark on white. See `dino_rl.browser.frames`.
         states: float64 [N, F], columns named by `fields`. For statistics only: an agent must not see them.
         fields: the names of the columns, as defined in `game/bridge.js`.
+        draws: what each game drew, int16, if it was asked for. See `game/arena.js`.
     """
 
     frames: np.ndarray
     states: np.ndarray
     fields: tuple[str, ...]
+    draws: bytes = b""
 
     def column(self, field: str) -> np.ndarray:
         """One state field of all games, float64 [N]."""
@@ -38,8 +40,8 @@ class Observation:
 
     @classmethod
     def from_bytes(cls, data: bytes, count: int, fields: tuple[str, ...]) -> "Observation":
-        """Parse an answer of the page: the states of all games, then their frames."""
+        """Parse an answer of the page: the states of all games, then their frames, then their draws."""
         split = count * len(fields) * 8
         states = np.frombuffer(data, np.float64, count * len(fields)).reshape(count, -1)
-        frames = np.frombuffer(data, np.uint8, offset=split).reshape(count, SIZE, SIZE)
-        return cls(frames, states, fields)
+        frames = np.frombuffer(data, np.uint8, count * SIZE * SIZE, split).reshape(count, SIZE, SIZE)
+        return cls(frames, states, fields, data[split + frames.nbytes :])

@@ -1,14 +1,18 @@
 """The game's page, extracted from the user's own browser once per version and stored in the user's cache."""
 
+import logging
 import os
 import re
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import platformdirs
-from selenium.common.exceptions import WebDriverException
 
 from dino_rl.browser.chrome import Browser
-from dino_rl.errors import PageError
+from dino_rl.errors import BrowserError, PageError
+
+log = logging.getLogger(__name__)
 
 URL = "chrome://dino"
 KNOWN_VERSIONS = "Chromium 156"
@@ -28,12 +32,13 @@ def cache_dir() -> Path:
 def open_original(browser: Browser):
     """Load the unmodified chrome://dino. It is the page that Chrome shows for the error that `get` raises."""
     try:
-        browser.driver.get(URL)
-    except WebDriverException as error:
-        if "ERR_INTERNET_DISCONNECTED" not in (error.msg or ""):
-            raise PageError(
-                f"{browser.name} did not open {URL}: {(error.msg or '').splitlines()[0]}"
-            ) from error
+        browser.open(URL)
+    except BrowserError as error:
+        if "ERR_INTERNET_DISCONNECTED" in str(error):
+            return
+        if "net::ERR_" in str(error):
+            raise PageError(f"{browser.name} did not open {URL}: {error}") from error
+        raise
 
 
 def game_page(browser: Browser) -> str:
@@ -43,7 +48,7 @@ def game_page(browser: Browser) -> str:
         PageError: the browser has no game page, or a page that is not the game.
     """
     path = cache_dir() / "pages" / f"{browser.version}.html"
-    if path.is_file():
+    with suppress(OSError, ValueError):  # there is none, or one that is damaged
         html = path.read_text(encoding="utf-8")
         if html.endswith("</html>"):
             return html
@@ -53,9 +58,19 @@ def game_page(browser: Browser) -> str:
         part = path.with_suffix(f".{os.getpid()}.part")
         part.write_text(html, encoding="utf-8")
         part.replace(path)
-    except OSError:
-        pass  # without a cache, the page is extracted again next time
+    except OSError as error:  # not fatal: the page is extracted again next time
+        _warn_of_cache(path.parent, error.strerror or str(error))
     return html
+
+
+@cache
+def _warn_of_cache(directory: Path, reason: str):
+    """Once, however many browsers are started."""
+    log.warning(
+        "dino-rl: Cannot write to %s (%s): set DINO_RL_CACHE to a directory that you can write to.",
+        directory,
+        reason,
+    )
 
 
 def _extract(browser: Browser) -> str:

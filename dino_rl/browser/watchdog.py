@@ -1,25 +1,31 @@
 """Ends a browser whose owner was killed, for example a lost worker of a cluster.
 
-Runs as a separate process, `python watchdog.py PID`, that reads its standard input. Only the owner holds the
-other end: end of file means that the owner is gone.
+Runs as a separate process, `python watchdog.py PID DIRECTORY`, that reads its standard input. Only the owner
+holds the other end: end of file means that the owner is gone.
 """
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
+POLL_S = 0.1
+REMOVALS = 20  # of the directory, in which a dying process may still write
 
-def watch_over(driver_pid: int) -> subprocess.Popen:
-    """Start a process that ends the driver and all of its session when this process ends.
+
+def watch_over(driver_pid: int, directory: Path) -> subprocess.Popen:
+    """Start a process that ends the driver and all of its session when this process ends, and then removes
+    their temporary directory.
 
     Kill the returned process to cancel that.
     """
     return subprocess.Popen(
-        [sys.executable, "-I", __file__, str(driver_pid)],
+        [sys.executable, "-I", __file__, str(driver_pid), str(directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -27,13 +33,18 @@ def watch_over(driver_pid: int) -> subprocess.Popen:
     )
 
 
-def _wait_and_end(driver_pid: int):
+def _wait_and_end(driver_pid: int, directory: str):
     sys.stdin.buffer.read()
     while remaining := processes_of(driver_pid):  # a child may start others before it is killed
         for process in remaining:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        time.sleep(0.1)
+        time.sleep(POLL_S)
+    for _ in range(REMOVALS):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not os.path.exists(directory):
+            break
+        time.sleep(POLL_S)
 
 
 def processes_of(driver_pid: int) -> set[psutil.Process]:
@@ -59,4 +70,4 @@ def is_running(process: psutil.Process) -> bool:
 
 
 if __name__ == "__main__":
-    _wait_and_end(int(sys.argv[1]))
+    _wait_and_end(int(sys.argv[1]), sys.argv[2])

@@ -17,13 +17,14 @@ from dino_rl.agents.agent import Transition
 from dino_rl.agents.dqn_agent import DQNAgent
 from dino_rl.backend import keras
 from dino_rl.envs.task import Task
-from dino_rl.runs.model_file import BEST_MODEL, save_model
+from dino_rl.runs.model_file import BEST_MODEL, check_weights, save_model
 from dino_rl.scale.actor_pool import ActorPool
 from dino_rl.scale.actors import Rollout
 from dino_rl.scale.sharded_replay import ShardedReplay
 from dino_rl.spec import TaskSpec
 from dino_rl.train_config import TrainConfig
 from dino_rl.training.algorithm import Slice
+from dino_rl.training.finite import check_step
 from dino_rl.training.local import restore_agent, save_agent
 from dino_rl.training.statistics import EpisodeStatistics
 
@@ -81,6 +82,9 @@ class ApexAlgorithm:
         """One rollout of one actor, and the updates that are due after it. An empty slice if none arrived.
 
         An actor that is lost is no fault of the run: the others play on, and the pool starts it again.
+
+        Raises:
+            NotFiniteError: a reward, an observation or a loss is not finite.
         """
         if self._published is None:
             self._agent.reset()
@@ -96,6 +100,10 @@ class ApexAlgorithm:
         if not self._arrived:
             return Slice(wait_s=arrived - started)
         rollout = self._arrived.popleft()
+        for observation, reward in zip(
+            rollout.transitions.observation, rollout.transitions.reward, strict=True
+        ):
+            check_step(observation, reward)
         add_rollout(self._agent, self.replay, rollout)
         self._weights_age = self.updates - rollout.weights_version
         steps = rollout.transitions.action.size
@@ -126,8 +134,9 @@ class ApexAlgorithm:
     def restore(self, run_dir: Path, state: dict[str, Any]) -> None:
         restore_agent(run_dir, self._agent, self._rngs, state)
 
-    def save_model(self, run_dir: Path, card: dict[str, Any]) -> None:
-        save_model(run_dir / BEST_MODEL, self._agent.network, card)
+    def save_model(self, path: Path, card: dict[str, Any]) -> None:
+        check_weights({"the model": self._agent.network})
+        save_model(path, self._agent.network, card)
 
     def close(self) -> None:
         self.pool.close()

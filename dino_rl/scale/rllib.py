@@ -175,3 +175,8 @@ def module_values(module: RLModule, observations: np.ndarray) -> np.ndarray:
         else:
             values = torch.softmax(module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS], dim=1)
     return values.numpy()
+
+
+def module_weights(module: RLModule) -> dict[str, np.ndarray]:
+    """What a module plays with, by name."""
+    return {name: np.asarray(array) for name, array in module.get_state(inference_only=True).items()}

@@ -1,6 +1,5 @@
 """Training by RLlib, in the run directory, tables and cards of any other run."""
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,19 @@ import numpy as np
 from ray.rllib.algorithms import algorithm as rllib
 from ray.rllib.core.rl_module.rl_module import RLModule
 
+from dino_rl.agents.agent import check_loss
 from dino_rl.envs.task import Task
 from dino_rl.runs import checkpoint
 from dino_rl.runs.model_file import save_card
+from dino_rl.runs.output import make_directory
 from dino_rl.runs.run_directory import BEST_OF_RLLIB
-from dino_rl.scale.rllib import algorithm_config, module_values
+from dino_rl.runs.weights_file import WEIGHTS, check_finite, save_arrays
+from dino_rl.scale.rllib import algorithm_config, module_values, module_weights
 from dino_rl.scale.rllib_env import read_episodes
 from dino_rl.scale.trust import check_signature, sign
 from dino_rl.train_config import TrainConfig
 from dino_rl.training.algorithm import Slice
+from dino_rl.training.finite import check_return
 from dino_rl.training.statistics import EpisodeStatistics, mean
 
 # RLlib's names for the numbers of our tables.
@@ -30,8 +33,8 @@ STEPS = ("env_runners", "num_env_steps_sampled_lifetime")
 class RLlibAlgorithm:
     """An algorithm of RLlib (an `Algorithm`). A Ray cluster must be there.
 
-    Its checkpoints and its best model are pickles, and signed: see `trust.py`. A restored DQN begins with an
-    empty replay memory, because RLlib's checkpoints do not include it.
+    Its checkpoints are pickles, and signed: see `trust.py`. Its best model is plain weights. A restored DQN
+    begins with an empty replay memory, because RLlib's checkpoints do not include it.
 
     Args:
         config: of the run.
@@ -57,6 +60,7 @@ class RLlibAlgorithm:
         spec, algorithm = task.spec, config.algorithm_config
         self._spec = spec
         self._loss = LOSS[config.algo]
+        self._learning_rate = algorithm.learning_rate
         self._update_size = algorithm.batch_size if config.algo == "dqn" else algorithm.minibatch_size
         self.interval_columns = ("loss", "q_mean") if config.algo == "dqn" else ("loss",)
         self.episode_columns = EpisodeStatistics(1, spec.actions, spec.info_keys).columns
@@ -69,17 +73,24 @@ class RLlibAlgorithm:
         return self._algorithm.get_module()
 
     def iterate(self, step: int, progress: float) -> Slice:
-        """One iteration of RLlib, which lasts about a second. Its schedules follow its own count of steps."""
+        """One iteration of RLlib, which lasts about a second. Its schedules follow its own count of steps.
+
+        Raises:
+            NotFiniteError: a loss or a return is not finite.
+        """
         before, started = self._steps(), time.monotonic()
         results = self._algorithm.train()
         learn_s = time.monotonic() - started
         learned = results.get("learners", {}).get("default_policy")
         if learned:
-            self._metrics.append(
-                {name: float(learned[name]) for name in (self._loss, Q_MEAN) if name in learned}
-            )
+            metrics = {name: float(learned[name]) for name in (self._loss, Q_MEAN) if name in learned}
+            check_loss(metrics[self._loss], f"after step {step:,}", self._learning_rate)
+            self._metrics.append(metrics)
             self.updates += round(float(learned[TRAINED]) / self._update_size)
-        return Slice(self._steps() - before, read_episodes(results, self._spec), learn_s=learn_s)
+        episodes = read_episodes(results, self._spec)
+        for episode in episodes:
+            check_return(episode["env"], episode["return"])
+        return Slice(self._steps() - before, episodes, learn_s=learn_s)
 
     def _steps(self) -> int:
         return int(self._algorithm.metrics.peek(STEPS, default=0))
@@ -95,6 +106,12 @@ class RLlibAlgorithm:
         return row
 
     def save(self, run_dir: Path, state: dict[str, Any]) -> None:
+        """As `Algorithm.save`.
+
+        Raises:
+            NotFiniteError: weights are not finite. The checkpoint before stays.
+        """
+        check_finite(module_weights(self._module))
         with checkpoint.replacing(run_dir, state | {"updates": self.updates}) as part:
             self._algorithm.save_to_path(part.absolute())
             sign(part)
@@ -104,15 +121,11 @@ class RLlibAlgorithm:
             self._algorithm.restore_from_path(source.absolute())
             self.updates = int(state["updates"])
 
-    def save_model(self, run_dir: Path, card: dict[str, Any]) -> None:
-        """Write the network that plays to the directory "best", and its card beside it."""
-        part, best = run_dir / f"part-{BEST_OF_RLLIB}", run_dir / BEST_OF_RLLIB
-        shutil.rmtree(part, ignore_errors=True)
-        self._module.save_to_path(part.absolute())
-        sign(part)
-        shutil.rmtree(best, ignore_errors=True)
-        part.rename(best)
-        save_card(best, card)
+    def save_model(self, path: Path, card: dict[str, Any]) -> None:
+        """Write the weights of the network that plays to a directory, and its card beside it."""
+        make_directory(path)
+        save_arrays(path / WEIGHTS, module_weights(self._module))
+        save_card(path, card)
 
     def close(self) -> None:
         self._algorithm.stop()

@@ -8,7 +8,6 @@ checkpoints. Tune's own state, which is pickles, is never loaded.
 
 import json
 import math
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
@@ -23,17 +22,24 @@ from dino_rl import recipe
 from dino_rl.backend import use_one_thread
 from dino_rl.errors import DinoError
 from dino_rl.experiment import make_run
+from dino_rl.program import command_line
 from dino_rl.runs.search_results import Outcome, load_outcomes, save_outcome, trial_name
 from dino_rl.scale.config import SearchConfig
 from dino_rl.train_config import TrainConfig, to_data
-from dino_rl.training.callbacks import Callback
-from dino_rl.training.run import Run
+from dino_rl.training.run import Callback, Run
 
 TRIALS = "trials"
 Say = Callable[[str], None]
+OnProgress = Callable[[float], None]
 
 
-def search(settings: SearchConfig, directory: Path, say: Say, trust: bool = False) -> list[Outcome]:
+def search(
+    settings: SearchConfig,
+    directory: Path,
+    say: Say,
+    trust: bool = False,
+    on_progress: OnProgress = lambda share: None,
+) -> list[Outcome]:
     """Run all trials that have not ended. A Ray cluster must be there.
 
     Args:
@@ -41,6 +47,8 @@ def search(settings: SearchConfig, directory: Path, say: Say, trust: bool = Fals
         directory: the run of each trial is below it.
         say: receives progress, one line at a time.
         trust: continue trials of RLlib even if they were not written on this account.
+        on_progress: receives the share of the search that is done, 0 to 1, as if every trial were to need all
+            of its steps or minutes.
 
     Returns:
         the outcomes of all trials that have ended; fewer than `count_trials` if the search was interrupted.
@@ -79,7 +87,7 @@ def search(settings: SearchConfig, directory: Path, say: Say, trust: bool = Fals
         run_config=tune.RunConfig(
             storage_path=str((directory / "tune").absolute()),
             verbose=0,
-            callbacks=[_Progress(settings, trials, say)],
+            callbacks=[_Progress(settings, trials, say, on_progress)],
         ),
     )
     tuner.fit()
@@ -94,8 +102,7 @@ def count_trials(settings: SearchConfig) -> int:
 def _scheduler(settings: SearchConfig):
     if settings.scheduler == "none":
         return None
-    run = settings.run.run
-    end, unit = (run.steps, "steps") if run.steps else (60 * (run.minutes or 0.0), "seconds")
+    end, unit = _end_of_trial(settings)
     measure: dict[str, Any] = {
         "time_attr": unit,
         "metric": "return_mean",
@@ -105,6 +112,12 @@ def _scheduler(settings: SearchConfig):
     if settings.scheduler == "asha":
         return ASHAScheduler(max_t=end, **measure)
     return MedianStoppingRule(min_samples_required=3, **measure)
+
+
+def _end_of_trial(settings: SearchConfig) -> tuple[float, str]:
+    """Where a trial ends that does not reach the target, and the field of `Outcome` that counts it."""
+    run = settings.run.run
+    return (run.steps, "steps") if run.steps else (60 * (run.minutes or 0.0), "seconds")
 
 
 # --- A trial -----------------------------------------------------------------------------------------------
@@ -168,9 +181,12 @@ class ReportToTune(Callback):
 class _Progress(tune.Callback):
     """Says what happens, and saves outcomes, also those of trials that a scheduler ended."""
 
-    def __init__(self, settings: SearchConfig, trials: Path, say: Say):
+    def __init__(self, settings: SearchConfig, trials: Path, say: Say, on_progress: OnProgress):
         self._count, self._trials, self._say = count_trials(settings), trials, say
+        self._on_progress = on_progress
+        self._end, self._unit = _end_of_trial(settings)
         self._numbers: dict[str, int] = {}  # of trials, in the order in which they started
+        self._shares: dict[str, float] = {}  # of trials, that are done
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles all that it was given; nothing here ever loads it
@@ -188,9 +204,15 @@ class _Progress(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
         self._say_of(trial, f"step {result['steps']:,}, mean return {result['return_mean']:.3g}")
+        self._done(trial, min(1.0, result[self._unit] / self._end))
+
+    def _done(self, trial: Any, share: float):
+        self._shares[trial.trial_id] = share
+        self._on_progress(sum(self._shares.values()) / self._count)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         result = trial.last_result
+        self._done(trial, 1.0)
         if "reached" not in result:  # it ended before its first report
             return
         outcome = Outcome(**{name: result[name] for name in Outcome.__dataclass_fields__})
@@ -224,7 +246,7 @@ def train_command(config: TrainConfig, preset: str | None, best: Outcome) -> str
     which = {"preset": preset} if preset else {"engine": config.engine, "algo": config.algo}
     options: dict[str, Any] = {"env": config.env.id} | which | network | length
     options["num_envs"] = config.env.num_envs
-    words = ["python", "run_dino.py", "train"]
+    words = ["train"]
     for name, value in options.items():
         if value is not None:
             text = f"{value:.10g}" if isinstance(value, float) else str(value)
@@ -241,7 +263,7 @@ def train_command(config: TrainConfig, preset: str | None, best: Outcome) -> str
     )
     for path, value in _changes(to_data(chosen), to_data(recipe.with_network(config, **network))):
         words += ["--set", f"{path}={json.dumps(value)}"]
-    return shlex.join(words)
+    return command_line(*words)
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

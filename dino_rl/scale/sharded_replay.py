@@ -104,6 +104,11 @@ class ShardedReplay:
             for name, array in shard.state().items()
         }
 
+    @property
+    def max_bytes(self) -> int:
+        """Upper limit for the size of `state`."""
+        return sum(shard.max_bytes for shard in self.shards)
+
     def restore(self, state: dict[str, np.ndarray]):
         """Continue from a `state` of as many shards of the same shape."""
         for i, shard in enumerate(self.shards):
