@@ -291,5 +291,11 @@
     pause: () => runner().stop(),
     resume: () => runner().play(),
   };
-  if (lockstep) time.takeOver();
+  if (lockstep) {
+    // The same game on any display: a sharper canvas would be larger, and the dark scheme has stars at day.
+    Object.defineProperty(window, "devicePixelRatio", { value: 1 });
+    const matchMedia = window.matchMedia.bind(window);
+    window.matchMedia = (query) => matchMedia(/prefers-color-scheme/.test(query) ? "not all" : query);
+    time.takeOver();
+  }
 })();

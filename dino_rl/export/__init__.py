@@ -1,0 +1,1 @@
+"""A trained network in other formats: a JavaScript file that plays in a browser, and ONNX."""
