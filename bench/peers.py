@@ -52,6 +52,7 @@ PLAIN = replace(
     n_step=1,
     target_update_rate=1.0,
     target_update_period=1_000,
+    acting_network="online",
 )
 PLAIN_NATURE = replace(PLAIN, network=NetworkConfig("nature"), batch_size=32)
 CONVOLUTIONS = {  # (filters, kernel, stride), and the width of the dense layer: dino_rl.agents.networks
@@ -210,6 +211,18 @@ def comparisons() -> list[Comparison]:
             sb3 + ", plain",
             ours(OURS, 80),
             stable_baselines3("compact", 64, 80),
+        ),
+        Comparison(
+            "plain DQN, compact network, batch 64, 80x80x4, dqn.precision=bfloat16",
+            sb3,
+            ours(replace(PLAIN, precision="bfloat16"), 80),
+            stable_baselines3("compact", 64, 80),
+        ),
+        Comparison(
+            "plain DQN, Nature network, batch 32, 84x84x4, dqn.precision=bfloat16",
+            sb3,
+            ours(replace(PLAIN_NATURE, precision="bfloat16"), 84),
+            stable_baselines3("nature", 32, 84),
         ),
     ]
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dino_rl.backend import keras
+from dino_rl.errors import NotFiniteError
 
 
 @dataclass(frozen=True)
@@ -114,19 +115,38 @@ class Agent(Protocol):
         """Large state for a checkpoint, besides the networks."""
         ...
 
+    @property
+    def max_array_bytes(self) -> int:
+        """Upper limit for the size of `arrays`."""
+        ...
+
     def counters(self) -> dict[str, Any]:
         """Small, JSON-ready state for a checkpoint."""
         ...
 
-    def restore(
-        self, networks: dict[str, keras.Model], arrays: dict[str, np.ndarray], counters: dict[str, Any]
-    ):
-        """Continue from a checkpoint.
+    def restore(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]):
+        """Continue from a checkpoint, whose networks have been loaded.
 
         Raises:
-            KeyError, ValueError: the checkpoint is from another kind of agent.
+            KeyError, ValueError: the checkpoint is damaged, or from another kind of agent.
         """
         ...
+
+
+def check_loss(loss: np.ndarray | float, when: str, learning_rate: float) -> None:
+    """Refuse to learn on where learning has diverged.
+
+    Args:
+        loss: of one or more updates.
+        when: they were made, for the message.
+        learning_rate: of the updates.
+
+    Raises:
+        NotFiniteError: a loss is NaN or infinite.
+    """
+    if not np.isfinite(loss).all():
+        wrong = np.ravel(loss)[~np.isfinite(np.ravel(loss))][0]
+        raise NotFiniteError(f"The loss is {wrong} {when}: lower the learning rate ({learning_rate:g}).")
 
 
 class EpisodeValues:

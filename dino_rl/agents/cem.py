@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Gt, Interval, MaxLen
 
 from dino_rl.activation import Activation
-from dino_rl.agents.agent import Transition, mean_or_nan
-from dino_rl.agents.networks import outputs_of, restore_optimizer
+from dino_rl.agents.agent import Transition, check_loss, mean_or_nan
+from dino_rl.agents.networks import MAX_UNITS, outputs_of
 from dino_rl.backend import keras, tf
 from dino_rl.errors import DinoError
 from dino_rl.spec import ObservationSpec
@@ -20,19 +20,19 @@ from dino_rl.spec import ObservationSpec
 class CEMConfig:
     """Hyper-parameters of the deep cross-entropy method; docs/cem.md compares them with the literature."""
 
-    sessions: Annotated[int, Ge(1)] = 100
+    sessions: Annotated[int, Interval(ge=1, le=1_000_000)] = 100
     """Whole episodes in an iteration."""
     elite_percentile: Annotated[float, Interval(ge=0, le=100)] = 70.0
     """Sessions whose return is at least this percentile of all returns are elites."""
-    hidden_units: tuple[Annotated[int, Ge(1)], ...] = (64, 64)
+    hidden_units: Annotated[tuple[Annotated[int, Interval(ge=1, le=MAX_UNITS)], ...], MaxLen(32)] = (64, 64)
     """Units of each hidden layer of the policy."""
     activation: Activation = "relu"
     """Of all hidden layers."""
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     """Of Adam."""
-    batch_size: Annotated[int, Ge(1)] = 256
+    batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 256
     """State-action pairs of a gradient step."""
-    epochs: Annotated[int, Ge(1)] = 4
+    epochs: Annotated[int, Interval(ge=1, le=10_000)] = 4
     """Passes over the elites' state-action pairs in an iteration."""
 
 
@@ -161,6 +161,7 @@ class CEM:
             return None
         elites, threshold = select_elites(self._finished, self._config.elite_percentile)
         loss = self._imitate(elites)
+        check_loss(loss, f"in iteration {self.iteration:,}", self._config.learning_rate)
         returns = [session.total for session in self._finished]
         summary = {
             "iteration": self.iteration,
@@ -229,9 +230,9 @@ class CEM:
     def counters(self) -> dict[str, Any]:
         return {"updates": self.updates, "iteration": self.iteration}
 
-    def restore(
-        self, networks: dict[str, keras.Model], arrays: dict[str, np.ndarray], counters: dict[str, Any]
-    ):
-        self.network.set_weights(networks["policy"].get_weights())
-        restore_optimizer(self.optimizer, networks["policy"].optimizer)
-        self.updates, self.iteration = counters["updates"], counters["iteration"]
+    @property
+    def max_array_bytes(self) -> int:
+        return 0
+
+    def restore(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]):
+        self.updates, self.iteration = int(counters["updates"]), int(counters["iteration"])

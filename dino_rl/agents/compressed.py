@@ -5,6 +5,8 @@ from __future__ import annotations
 import lz4.block
 import numpy as np
 
+SIZE_BYTES = 4  # of the unpacked size at the beginning of a compressed frame
+
 
 class CompressedFrames:
     """Like an array [slots, envs, *frame] whose frames are compressed one by one (LZ4).
@@ -39,11 +41,22 @@ class CompressedFrames:
             "_frame_lengths": np.array([len(frame) for frame in packed]),
         }
 
-    def restore(self, state: dict[str, np.ndarray]):
-        """Continue from a `state`."""
-        data, ends = state["_frame_bytes"].tobytes(), np.cumsum(state["_frame_lengths"])
-        starts = ends - state["_frame_lengths"]
-        frames = [data[start:end] for start, end in zip(starts, ends, strict=True)]
+    def restore(self, state: dict[str, np.ndarray], used: int):
+        """Continue from a `state` of the first `used` slots.
+
+        Raises:
+            KeyError, ValueError: the state is damaged, or of frames of another size.
+        """
+        data, lengths = state["_frame_bytes"].tobytes(), state["_frame_lengths"]
         envs = self.shape[1]
+        size = int(np.prod(self.shape[2:])) * self.dtype.itemsize
+        ends = np.cumsum(lengths)
+        if lengths.shape != (used * envs,) or (lengths < SIZE_BYTES).any() or len(data) != lengths.sum():
+            raise ValueError("the compressed frames are incomplete")
+        starts = ends - lengths
+        frames = [data[start:end] for start, end in zip(starts, ends, strict=True)]
+        # A frame begins with its unpacked size, which LZ4 would believe.
+        if any(int.from_bytes(frame[:SIZE_BYTES], "little") != size for frame in frames):
+            raise ValueError("the compressed frames have another size")
         for slot in range(len(frames) // envs):
             self._packed[slot] = frames[slot * envs : (slot + 1) * envs]

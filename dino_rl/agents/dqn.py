@@ -19,7 +19,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval
 
 from dino_rl.agents.exploration import ExplorationConfig
-from dino_rl.agents.networks import NetworkConfig, build_q_network, outputs_of
+from dino_rl.agents.networks import NetworkConfig, Precision, build_q_network, outputs_of
 from dino_rl.agents.replay import Batch, ReplayConfig
 from dino_rl.backend import XLA_CONVOLUTIONS, keras, tf
 from dino_rl.spec import ObservationSpec
@@ -38,13 +38,13 @@ class DQNConfig:
     """The behaviour policy."""
     double: bool = False
     """Double Q-learning (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461)."""
-    n_step: Annotated[int, Ge(1)] = 1
+    n_step: Annotated[int, Interval(ge=1, le=10_000)] = 1
     """Rewards in a return before it bootstraps (as in Hessel et al. 2018, https://arxiv.org/abs/1710.02298)."""
     cut_returns: bool = False
     """n-step returns end before an action that is not greedy (Watkins 1989, see `ReplayBuffer`)."""
     discount: Annotated[float, Interval(ge=0, le=1)] = 0.99
     """Discount factor of one environment step."""
-    batch_size: Annotated[int, Ge(1)] = 32
+    batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 32
     """Transitions of a minibatch."""
     samples_per_insert: Annotated[float, Ge(0)] = 8.0
     """Transitions to learn from for each environment step: 8 is a minibatch of 32 every 4 steps."""
@@ -70,7 +70,10 @@ class DQNConfig:
     """The average network is a running mean over about this share of all updates so far."""
     reward_clip: Annotated[float, Gt(0)] | None = 1.0
     """Rewards are clipped to plus or minus this. None: not clipped."""
-    updates_per_call: Annotated[int, Ge(1)] = 1
+    precision: Precision = "float32"
+    """Of the hidden layers while learning; weights and values are float32, and so is all of the average
+    network. bfloat16 is faster on CPUs that compute in it (AVX512-BF16, AMX), and slower on others."""
+    updates_per_call: Annotated[int, Interval(ge=1, le=1024)] = 1
     """Updates in one TensorFlow call. More than 1 is faster for dense networks, whose updates take less time
     than the call itself, and much slower for convolutions."""
 
@@ -109,14 +112,18 @@ class DQN:
         self.updates = 0
         names = ["q_network", "target_network"] + ["average_network"] * (config.acting_network == "average")
         self.networks = {
-            name: self.make_network(config.network, observation.shape, num_actions) for name in names
+            name: self.make_network(
+                config.network,
+                observation.shape,
+                num_actions,
+                "float32" if name == "average_network" else config.precision,
+            )
+            for name in names
         }
         self.q_network, self.target_network = self.networks["q_network"], self.networks["target_network"]
         for name in names[1:]:
             self.networks[name].set_weights(self.q_network.get_weights())
-        self.optimizer = keras.optimizers.Adam(
-            config.learning_rate, global_clipnorm=config.gradient_clip_norm
-        )
+        self.optimizer = keras.optimizers.Adam(config.learning_rate)
         self.q_network.compile(optimizer=self.optimizer)  # so that saving the network saves Adam's slots too
         self.optimizer.build(self.q_network.trainable_variables)
         self._acting_values = outputs_of(self.acting_network)
@@ -124,7 +131,7 @@ class DQN:
         # Its convolutions are slower than those of oneDNN.
         xla = XLA_CONVOLUTIONS or not observation.is_image
         self._compiled_updates = tf.function(self._updates_in_turn, jit_compile=xla, autograph=False)
-        self.apply_gradients = tf.function(self._apply_gradients, jit_compile=True, autograph=False)
+        self._compiled_step = tf.function(self._step, jit_compile=True, autograph=False)
 
     @property
     def acting_network(self) -> keras.Model:
@@ -159,11 +166,26 @@ class DQN:
         self.apply_gradients(gradients, target_rate, average_rate)
         return Update(loss, tf.reduce_mean(q), td_error)
 
-    def _apply_gradients(self, gradients, target_rate, average_rate):
-        self.optimizer.apply(gradients, self.q_network.trainable_variables)
-        move_towards(self.target_network, self.q_network, target_rate)
+    def apply_gradients(self, gradients, target_rate: tf.Tensor, average_rate: tf.Tensor):
+        """A step of Adam on the Q-network. Then the other networks follow."""
+        # The norm is computed outside the compiled step: XLA adds up one number at a time.
+        norm = tf.linalg.global_norm(gradients)
+        self._compiled_step(gradients, norm, target_rate, average_rate)
+        if self.config.target_update_period > 1:  # nearly always a rate of 0, and a network read for nothing
+            move = tf.function(self._move_target, jit_compile=True, autograph=False)
+            tf.cond(target_rate > 0, lambda: move(target_rate), lambda: None)
+
+    def _step(self, gradients, norm, target_rate, average_rate):
+        limit = self.config.gradient_clip_norm
+        clipped = [gradient * (limit / tf.maximum(norm, limit)) for gradient in gradients]
+        self.optimizer.apply(clipped, self.q_network.trainable_variables)
+        if self.config.target_update_period == 1:
+            self._move_target(target_rate)
         if "average_network" in self.networks:
             move_towards(self.networks["average_network"], self.q_network, average_rate)
+
+    def _move_target(self, rate):
+        move_towards(self.target_network, self.q_network, rate)
 
     # --- Several updates in one TensorFlow call ------------------------------------------------------
 

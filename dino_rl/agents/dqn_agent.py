@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dino_rl.agents.agent import EpisodeValues, Transition, mean_or_nan
+from dino_rl.agents.acting import ValueActor
+from dino_rl.agents.agent import Transition, check_loss, mean_or_nan
 from dino_rl.agents.dqn import DQN, DQNConfig
-from dino_rl.agents.exploration import Explorer, epsilon_greedy
-from dino_rl.agents.networks import restore_optimizer
 from dino_rl.agents.replay import Replay, ReplayBuffer
 from dino_rl.backend import keras
 from dino_rl.spec import ObservationSpec
@@ -45,7 +44,6 @@ class DQNAgent:
         replay: Replay | None = None,
     ):
         self._config = config
-        self._rng = rng
         self._is_image = observation.is_image
         self.dqn = self.dqn_class(config, observation, num_actions)
         self.networks = self.dqn.networks
@@ -60,11 +58,7 @@ class DQNAgent:
                 cut_returns=config.cut_returns,
             )
         self.replay = replay
-        self._explorer = Explorer(config.exploration, num_actions, num_envs, greedy_envs, rng)
-        self._epsilon = 0.0  # of the schedule, when `act` was last called
-        self._epsilons = np.zeros(num_envs)
-        self._q_values = np.zeros((num_envs, num_actions))  # of the last observations
-        self._episode_values = EpisodeValues(num_envs)
+        self._actor = ValueActor(config.exploration, num_actions, num_envs, greedy_envs, rng)
         self.samples_due = 0.0  # transitions that remain to be learned from
         self._losses: list[float] = []
         self._q_means: list[float] = []
@@ -80,20 +74,16 @@ class DQNAgent:
     # --- Acting --------------------------------------------------------------------------------------
 
     def act(self, observation: np.ndarray, progress: float) -> tuple[np.ndarray, np.ndarray]:
-        self._epsilon = self._config.exploration.epsilon(progress)
-        self._epsilons = self._explorer.epsilons(progress)
-        self._q_values = self.dqn.q_values(observation)
-        return self._explorer.choose(self._q_values, self._epsilons), self._q_values
+        return self._actor.act(self.dqn.q_values(observation), progress)
 
     def act_greedily(self, observation: np.ndarray) -> np.ndarray:
-        epsilon = self._config.exploration.epsilon_evaluation
-        return epsilon_greedy(self.dqn.q_values(observation), epsilon, self._rng)
+        return self._actor.act_greedily(self.dqn.q_values(observation))
 
     # --- Learning ------------------------------------------------------------------------------------
 
     def observe(self, transition: Transition):
         assert isinstance(self.replay, ReplayBuffer), "the caller fills this memory, by `remember`"
-        self._episode_values.add(self._q_values, transition.first)
+        self._actor.observe(transition.first)
         observation = transition.observation
         self.remember(self.replay, observation[..., -1] if self._is_image else observation, transition)
 
@@ -129,12 +119,13 @@ class DQNAgent:
             self.samples_due -= count * config.batch_size
             batch = self.replay.sample(count * config.batch_size)
             update = self.dqn.update(batch, learning_rate, count)
+            check_loss(update.loss, f"after {self.updates:,} updates", learning_rate)
             self.replay.update_priorities(batch.indices, update.td_error)
             self._losses += update.loss.tolist()
             self._q_means += update.q_mean.tolist()
 
     def reset(self):
-        self._explorer.reset()
+        self._actor.reset()
         self.replay.truncate_episodes()
 
     # --- Logging -------------------------------------------------------------------------------------
@@ -143,7 +134,7 @@ class DQNAgent:
         metrics = {
             "loss": mean_or_nan(self._losses),
             "q_mean": mean_or_nan(self._q_means),
-            "epsilon": self._epsilon,
+            "epsilon": self._actor.epsilon,
             "learning_rate": self._config.learning_rate_at(progress),
             "replay_frames": len(self.replay),
         }
@@ -151,7 +142,7 @@ class DQNAgent:
         return metrics
 
     def episode_metrics(self, env: int) -> dict[str, float]:
-        return {"epsilon": float(self._epsilons[env]), "q_mean": self._episode_values.mean(env)}
+        return self._actor.episode_metrics(env)
 
     # --- Checkpoints ---------------------------------------------------------------------------------
 
@@ -161,12 +152,15 @@ class DQNAgent:
     def counters(self) -> dict[str, Any]:
         return {"updates": self.updates, "learn_debt": self.samples_due}
 
-    def restore(
-        self, networks: dict[str, keras.Model], arrays: dict[str, np.ndarray], counters: dict[str, Any]
-    ):
-        for name, network in self.networks.items():
-            network.set_weights(networks[name].get_weights())
-        restore_optimizer(self.dqn.optimizer, networks["q_network"].optimizer)
+    @property
+    def max_array_bytes(self) -> int:
+        return self.replay.max_bytes
+
+    def restore(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]):
+        num_actions = self._actor.q_values.shape[1]
+        for name, array in arrays.items():
+            if name.endswith("_action") and not ((array >= 0) & (array < num_actions)).all():
+                raise ValueError("the replay memory holds actions that there are not")
         self.replay.restore(arrays)
-        self.dqn.updates = counters["updates"]
-        self.samples_due = counters["learn_debt"]
+        self.dqn.updates = int(counters["updates"])
+        self.samples_due = float(counters["learn_debt"])

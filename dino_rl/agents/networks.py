@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Interval
 
 from dino_rl.activation import Activation
 from dino_rl.backend import keras, tf
 from dino_rl.errors import DinoError
+
+Precision = Literal["float32", "bfloat16"]
+MAX_UNITS = 8192  # of a dense layer
+CONVOLUTIONS = {  # of each torso for images: filters, size of the kernel, stride
+    "tutorial": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
+    "compact": ((16, 8, 4), (32, 4, 2), (64, 3, 2)),
+    "nature": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
+}
+WIDTHS = {"tutorial": 512, "compact": 256, "nature": 512, "dense": 64}
 
 
 @dataclass(frozen=True)
@@ -20,7 +31,7 @@ class NetworkConfig:
 
     torso: Literal["tutorial", "compact", "nature", "dense"] = "nature"
     """The layers before the head, a key of `TORSOS`: dense for vectors, the others for images."""
-    width: Annotated[int, Ge(1)] | None = None
+    width: Annotated[int, Interval(ge=1, le=MAX_UNITS)] | None = None
     """Units of each hidden dense layer. None: the torso's own (nature and tutorial 512, compact 256,
     dense 64)."""
     activation: Activation = "relu"
@@ -28,37 +39,53 @@ class NetworkConfig:
     dueling: bool = False
     """Separate streams for the state value and the advantages (Wang et al. 2016,
     https://arxiv.org/abs/1511.06581)."""
+    layer_norm: bool = False
+    """Normalize each hidden layer's outputs before its activation (Ba et al. 2016,
+    https://arxiv.org/abs/1607.06450); of a convolution's, each pixel's. Such a network cannot be exported."""
 
 
-def _tutorial(x, width, activation):
+def hidden_width(config: NetworkConfig) -> int:
+    """Units of each hidden dense layer."""
+    return config.width or WIDTHS[config.torso]
+
+
+def _activated(x, layer, config: NetworkConfig):
+    """A hidden layer, normalized if the network is, and its activation."""
+    if not config.layer_norm:
+        layer.activation = keras.activations.get(config.activation)
+        return layer(x)
+    normalized = keras.layers.LayerNormalization(name=f"{layer.name}_norm")(layer(x))
+    return keras.layers.Activation(config.activation)(normalized)
+
+
+def _tutorial(x, config: NetworkConfig):
     """The network of most Chrome Dino tutorials: three conv layers, 2x2 max pooling after each."""
-    for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-        x = keras.layers.Conv2D(filters, kernel, strides=stride, padding="same", activation=activation)(x)
+    for filters, kernel, stride in CONVOLUTIONS["tutorial"]:
+        x = _activated(x, keras.layers.Conv2D(filters, kernel, strides=stride, padding="same"), config)
         x = keras.layers.MaxPooling2D(2, padding="same")(x)
-    return keras.layers.Flatten()(x), width or 512
+    return keras.layers.Flatten()(x)
 
 
-def _compact(x, width, activation):
+def _compact(x, config: NetworkConfig):
     """A small network for two cores. Half the filters in the first layers, which have the largest images."""
-    for filters, kernel, stride in ((16, 8, 4), (32, 4, 2), (64, 3, 2)):
-        x = keras.layers.Conv2D(filters, kernel, strides=stride, activation=activation)(x)
-    return keras.layers.Flatten()(x), width or 256
+    for filters, kernel, stride in CONVOLUTIONS["compact"]:
+        x = _activated(x, keras.layers.Conv2D(filters, kernel, strides=stride), config)
+    return keras.layers.Flatten()(x)
 
 
-def _nature(x, width, activation):
+def _nature(x, config: NetworkConfig):
     """Mnih et al. 2015, https://doi.org/10.1038/nature14236, extended data table 1."""
-    for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-        x = keras.layers.Conv2D(filters, kernel, strides=stride, activation=activation)(x)
-    return keras.layers.Flatten()(x), width or 512
+    for filters, kernel, stride in CONVOLUTIONS["nature"]:
+        x = _activated(x, keras.layers.Conv2D(filters, kernel, strides=stride), config)
+    return keras.layers.Flatten()(x)
 
 
-def _dense(x, width, activation):
+def _dense(x, config: NetworkConfig):
     """For vectors: two hidden layers, of which the second is in the head."""
-    width = width or 64
-    return keras.layers.Dense(width, activation=activation)(keras.layers.Flatten()(x)), width
+    return _activated(keras.layers.Flatten()(x), keras.layers.Dense(hidden_width(config)), config)
 
 
-# Each maps (input, width, activation) to (features [B, n], width of the head's hidden layers).
+# Each maps (input, config) to features [B, n].
 TORSOS: dict[str, Callable] = {
     "tutorial": _tutorial,
     "compact": _compact,
@@ -68,7 +95,10 @@ TORSOS: dict[str, Callable] = {
 
 
 def build_q_network(
-    config: NetworkConfig, observation_shape: tuple[int, ...], num_actions: int
+    config: NetworkConfig,
+    observation_shape: tuple[int, ...],
+    num_actions: int,
+    precision: Precision = "float32",
 ) -> keras.Model:
     """An untrained Q-network: observations [B, ...] -> values, float32 [B, num_actions].
 
@@ -76,6 +106,7 @@ def build_q_network(
         config: its layers.
         observation_shape: without the batch axis. Images, [H, W, stack], are scaled from 0-255 to 0-1.
         num_actions: A.
+        precision: of the hidden layers' arithmetic. Weights and outputs are float32 in any case.
 
     Raises:
         DinoError: no torso of that name, or a torso for images and observations that are vectors.
@@ -88,11 +119,15 @@ def build_q_network(
             f"The network {config.torso!r} is for images, not for {observation_shape}: use dense."
         )
     observation = keras.Input(observation_shape, name="observation")
-    scaled = keras.layers.Rescaling(1 / 255 if is_image else 1.0)(observation)
-    features, width = TORSOS[config.torso](scaled, config.width, config.activation)
+    with _arithmetic_in(precision):
+        scaled = keras.layers.Rescaling(1 / 255 if is_image else 1.0)(observation)
+        features = TORSOS[config.torso](scaled, config)
 
     def stream(outputs: int, role: str):
-        hidden = keras.layers.Dense(width, activation=config.activation, name=f"{role}_hidden")(features)
+        with _arithmetic_in(precision):
+            hidden = _activated(
+                features, keras.layers.Dense(hidden_width(config), name=f"{role}_hidden"), config
+            )
         return keras.layers.Dense(outputs, name=role)(hidden)
 
     if config.dueling:
@@ -104,6 +139,42 @@ def build_q_network(
     else:
         q = stream(num_actions, "q")
     return keras.Model(observation, q, name=config.torso)
+
+
+@contextmanager
+def _arithmetic_in(precision: Precision) -> Iterator[None]:
+    """Layers that are made meanwhile compute in this precision; their weights are float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def count_weights(config: NetworkConfig, observation_shape: tuple[int, ...], num_actions: int) -> int:
+    """Weights of the network that `build_q_network` makes, without making it: 0 where it cannot be made."""
+    width = hidden_width(config)
+    weights = 0
+    norm = 2 if config.layer_norm else 0  # a scale and an offset for each unit or filter
+    if config.torso == "dense":
+        features = math.prod(observation_shape)
+        weights += (features + 1 + norm) * width
+        features = width
+    else:
+        if len(observation_shape) != 3:
+            return 0
+        *sides, channels = observation_shape
+        for filters, kernel, stride in CONVOLUTIONS[config.torso]:
+            weights += (kernel * kernel * channels + 1 + norm) * filters
+            if config.torso == "tutorial":  # padded, and followed by a pooling of 2
+                sides = [-(-side // (2 * stride)) for side in sides]
+            else:
+                sides = [max(0, (side - kernel) // stride + 1) for side in sides]
+            channels = filters
+        features = math.prod(sides) * channels
+    streams = (1, num_actions) if config.dueling else (num_actions,)
+    return weights + sum((features + 1 + norm) * width + (width + 1) * outputs for outputs in streams)
 
 
 def outputs_of(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
@@ -122,9 +193,3 @@ def outputs_of(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         return traced[key](tf.constant(observations)).numpy()
 
     return outputs
-
-
-def restore_optimizer(optimizer: keras.Optimizer, saved: keras.Optimizer):
-    """Copy the state of an optimizer that was loaded from a checkpoint into `optimizer`."""
-    for variable, saved_variable in zip(optimizer.variables, saved.variables, strict=True):
-        variable.assign(saved_variable)

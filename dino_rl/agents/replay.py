@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, Protocol
 
@@ -11,6 +12,10 @@ from annotated_types import Ge, Interval
 from dino_rl.agents.compressed import CompressedFrames
 from dino_rl.agents.sum_tree import SumTree
 from dino_rl.spec import ObservationSpec
+
+BOOKKEEPING_BYTES = 64  # of a checkpoint for each frame, at most: action, reward, flags, priority
+SLOT_BYTES = 29  # of memory for each frame, at least: the same
+PACKED_BYTES = 48  # of memory for each compressed frame, at least
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,12 @@ class ReplayConfig:
     importance_exponent: Annotated[float, Interval(ge=0, le=1)] = 0.0
     """How far importance-sampling weights correct for the priorities: 0 not at all, 1 in full. Schaul et al.
     2016 start at 0.4."""
+
+
+def memory_bytes(config: ReplayConfig, observation: ObservationSpec) -> int:
+    """Memory that a full replay buffer takes, at least. How far frames can be compressed is not known."""
+    frame = math.prod(observation.frame_shape) * observation.dtype.itemsize
+    return config.capacity * (SLOT_BYTES + (PACKED_BYTES if config.compressed else frame))
 
 
 class Batch(NamedTuple):
@@ -64,6 +75,9 @@ class Replay(Protocol):
     def truncate_episodes(self): ...
 
     def state(self) -> dict[str, np.ndarray]: ...
+
+    @property
+    def max_bytes(self) -> int: ...
 
     def restore(self, state: dict[str, np.ndarray]): ...
 
@@ -289,18 +303,38 @@ class ReplayBuffer:
             "scalars": np.array([self._time, self._max_priority, self._break]),
         }
 
+    @property
+    def max_bytes(self) -> int:
+        """Upper limit for the size of `state`."""
+        frame = math.prod(self._frame.shape[2:]) * self._frame.dtype.itemsize
+        return self._slots * self._num_envs * (BOOKKEEPING_BYTES + frame + frame // 100)  # LZ4's worst case
+
     def restore(self, state: dict[str, np.ndarray]):
-        """Continue from a `state` of a buffer of the same shape."""
+        """Continue from a `state` of a buffer of the same shape.
+
+        Raises:
+            KeyError, ValueError, TypeError: the state is damaged, or of another buffer.
+        """
+        scalars, priority = state["scalars"], state["priority"]
+        time, max_priority, last_break = (float(value) for value in scalars)
+        used = int(min(time, self._slots))
+        sound = (
+            0 <= last_break <= time < np.inf
+            and 0 < max_priority < np.inf
+            and all(state[name].shape == (used, self._num_envs) for name in self._ARRAYS)
+            and bool(np.isfinite(state["_reward"]).all())
+            and priority.shape == (self._slots * self._num_envs,)
+            and bool((np.isfinite(priority) & (priority >= 0)).all())
+        )
+        if not sound:
+            raise ValueError("the replay memory is of another shape, or holds impossible numbers")
         for name in self._ARRAYS:
-            array = state[name]
-            getattr(self, name)[: len(array)] = array
+            getattr(self, name)[:used] = state[name]
         if isinstance(self._frame, CompressedFrames):
-            self._frame.restore(state)
+            self._frame.restore(state, used)
         else:
-            self._frame[: len(state["_frame"])] = state["_frame"]
-        self._time = int(state["scalars"][0])
-        self._max_priority = float(state["scalars"][1])
-        self._break = int(state["scalars"][2])
+            self._frame[:used] = state["_frame"]
+        self._time, self._max_priority, self._break = int(time), max_priority, int(last_break)
         newest = (self._time - 1) % self._slots
         self._ended = self._terminated[newest] | self._truncated[newest]
-        self._tree.set(np.arange(self._slots * self._num_envs), state["priority"])
+        self._tree.set(np.arange(self._slots * self._num_envs), priority)
