@@ -24,10 +24,13 @@ from dino_rl.agents.dqn_agent import DQNAgent
 from dino_rl.agents.networks import NetworkConfig, build_q_network
 from dino_rl.agents.replay import Batch
 from dino_rl.backend import keras, tf, use_one_thread
+from dino_rl.envs.registry import make_task
 from dino_rl.experiment import make_run
 from dino_rl.recipe import choose
 from dino_rl.runs.csv_log import read_table
 from dino_rl.spec import ObservationSpec
+from dino_rl.training.callbacks import Validation
+from dino_rl.training.run import Run
 
 CAP = 5_000  # points, where validation games end
 
@@ -43,10 +46,12 @@ class QuantileDQN(DQN):
     KAPPA = 0.1  # where the Huber loss becomes linear; returns are between -1 and 1
 
     @staticmethod
-    def make_network(config: NetworkConfig, observation_shape: tuple[int, ...], num_actions: int):
+    def make_network(config: NetworkConfig, observation_shape, num_actions: int, precision="float32"):
         """Observations [B, ...] -> values [B, A], computed from the layer "quantiles", [B, N, A]."""
         count = QuantileDQN.QUANTILES
-        inner = build_q_network(replace(config, dueling=False), observation_shape, count * num_actions)
+        inner = build_q_network(
+            replace(config, dueling=False), observation_shape, count * num_actions, precision
+        )
         quantiles = keras.layers.Reshape((count, num_actions), name="quantiles")(inner.output)
         return keras.Model(inner.input, keras.layers.GlobalAveragePooling1D()(quantiles))
 
@@ -131,6 +136,9 @@ VARIATIONS: dict[str, list[str]] = {
     "tutorial network": ["dqn.network.torso=tutorial"],
     "not dueling": ["dqn.network.dueling=false"],
     "not double": ["dqn.double=false"],
+    "bfloat16": ["dqn.precision=bfloat16"],
+    "layer norm": ["dqn.network.layer_norm=true"],
+    "stack of 2": ["env.stack_size=2"],
     "uniform replay": ["dqn.replay.priority_exponent=0", "dqn.replay.importance_exponent=0"],
     "replay of 100,000": ["dqn.replay.capacity=100000"],
     "one greedy game": ["env.greedy_envs=1"],
@@ -159,17 +167,25 @@ VARIATIONS: dict[str, list[str]] = {
 }
 
 
+class LastValidation(Validation):
+    """A validation at the end of a run. Its games end at `CAP`, however short the run is."""
+
+    def max_score(self, run: Run) -> int:
+        return CAP
+
+
 def train(name: str, seed: int, steps: int, directory: Path) -> dict[str, float]:
-    """Train one variation on one core, unless that was done before. Returns its last validation: 20 greedy
-    games on held-out seeds."""
+    """Train one variation on one core, unless that was done before. Returns its validation: 20 greedy games
+    on held-out seeds."""
     run_dir = directory / f"{name.replace(' ', '-')}-{seed}"
     table = run_dir / "validations.csv"
     if not read_table(table):  # there is none, or the run was interrupted
         use_one_thread()
         DQNAgent.dqn_class = DQN_CLASSES.get(name, DQN)
-        length = {"seed": seed, "steps": steps, "validations": 1, "validation_max_score": CAP}
+        length = {"seed": seed, "steps": steps, "validations": 0}
         config = choose(preset_name="dino", run=length, overrides=VARIATIONS[name])
-        with make_run(config, run_dir, command=" ".join(sys.argv)) as run:
+        validation = LastValidation(make_task(config.env), replace(config.run, validations=1))
+        with make_run(config, run_dir, [validation], command=" ".join(sys.argv)) as run:
             run.run()
     return {column: values[-1] for column, values in read_table(table).items()}
 

@@ -30,8 +30,7 @@ from dino_rl.envs.registry import make_task
 from dino_rl.presets import default_for
 from dino_rl.scale import require_ray
 from dino_rl.train_config import TrainConfig
-from dino_rl.training.callbacks import Callback
-from dino_rl.training.run import Run
+from dino_rl.training.run import Callback, Run
 
 # --- Measuring -------------------------------------------------------------------------------------------
 

@@ -5,10 +5,12 @@ Both are imported at their first use. So the configuration beside an agent loads
 """
 
 import importlib
+import logging
 import os
 import platform
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 # Without oneDNN (not x86), XLA has the faster convolutions: docs/performance.md.
 XLA_CONVOLUTIONS = platform.machine() not in ("x86_64", "AMD64")
 
+log = logging.getLogger(__name__)
 _loading = threading.RLock()
 
 
@@ -44,9 +47,12 @@ def _load(name: str) -> Any:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the shell says: the agents are TensorFlow's
+        started = time.monotonic()
         with _silent_stderr():
             importlib.import_module("tensorflow")
-            return importlib.import_module(name)
+            module = importlib.import_module(name)
+        log.debug("loaded %s in %.1f s", name, time.monotonic() - started)
+        return module
 
 
 @contextmanager

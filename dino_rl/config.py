@@ -20,6 +20,7 @@ from dino_rl.errors import ConfigError
 
 T = TypeVar("T")
 LINE_LENGTH, COMMENT_COLUMN = 100, 34  # of YAML that is written
+MAX_DEPTH = 50  # of nested values in a configuration
 MAX_FILE_BYTES = 1_000_000  # of a configuration; a larger file is something else
 
 
@@ -56,8 +57,8 @@ def with_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
         if not equals or not path:
             raise ConfigError(f"{override!r} is not KEY=VALUE: write for example dqn.learning_rate=1e-3.")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            value = _read_yaml(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ConfigError(f"The value of {override!r} cannot be read: {_first_line(error)}.") from error
         *parents, name = path.strip().split(".")
         section = result
@@ -71,6 +72,21 @@ def with_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
     return result
 
 
+def _read_yaml(text: str) -> Any:
+    """The value of a YAML text. Without aliases, with which a few lines can stand for gigabytes, and without
+    deep nesting, which takes minutes."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases (*name), which are not read")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise yaml.YAMLError("it is nested too deeply")
+    return yaml.safe_load(text)
+
+
 def load_file(path: Path) -> dict[str, Any]:
     """Plain data from a YAML file (JSON is YAML, too).
 
@@ -80,9 +96,11 @@ def load_file(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
+        if path.exists() and not path.is_file():  # a named pipe could keep us waiting for ever
+            raise ConfigError(f"Cannot read {path} (not a regular file).")
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path} is too large for a configuration file.")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"Cannot read {path} ({error.strerror}).") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -156,18 +174,21 @@ def _describe(cls: type, error: Any, prefix: str) -> str:
     names = [part for part in error["loc"] if isinstance(part, str) and part.isidentifier()]
     name = ".".join([prefix] * bool(prefix) + names)
     if error["type"] == "unexpected_keyword_argument":
-        section = name.rpartition(".")[0]
-        known = _fields_at(cls, names[:-1])
-        near = difflib.get_close_matches(names[-1], known, 1, cutoff=0.6)
+        unknown = str(error["loc"][-1])  # any text
+        path = names[:-1] if unknown.isidentifier() else names
+        section = ".".join([prefix] * bool(prefix) + path)
+        name = _short(".".join([section] * bool(section) + [unknown]))
+        known = _fields_at(cls, path)
+        near = difflib.get_close_matches(unknown, known, 1, cutoff=0.6)
         right = f"{section}.{near[0]}" if near and section else "".join(near)
-        right = right or "".join(_elsewhere(cls, names[-1])[:1])
+        right = right or "".join(_elsewhere(cls, unknown)[:1])
         if right:
-            return f"Unknown field {name!r}: did you mean {right!r}?"
-        return f"Unknown field {name!r}: {section or 'the top level'} has {', '.join(known)}."
+            return f"Unknown field {name}: did you mean {right!r}?"
+        return f"Unknown field {name}: {section or 'the top level'} has {', '.join(known)}."
     if error["type"] == "missing":
         return f"{name} is missing."
     message = error["msg"].removeprefix("Input ")
-    return f"{name}: {_short(error['input'])} {message[0].lower() + message[1:]}."
+    return f"{name or 'A name'}: {_short(error['input'])} {message[0].lower() + message[1:]}."
 
 
 def _fields_at(cls: type, path: list[str]) -> list[str]:

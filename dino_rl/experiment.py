@@ -1,7 +1,7 @@
 """Puts a run together: a task, an algorithm and callbacks from a configuration."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,22 @@ import numpy as np
 from dino_rl.agents.agent import Agent
 from dino_rl.agents.cem import CEM
 from dino_rl.agents.dqn_agent import DQNAgent
+from dino_rl.agents.pqn import PQN
+from dino_rl.agents.replay import memory_bytes
 from dino_rl.backend import keras
 from dino_rl.envs.registry import make_task
 from dino_rl.envs.task import Task
 from dino_rl.errors import DinoError
+from dino_rl.memory import available_bytes
+from dino_rl.player import count_weights
 from dino_rl.runs import checkpoint
 from dino_rl.runs.model_file import versions
-from dino_rl.runs.output import write_json
-from dino_rl.runs.run_directory import ABOUT
+from dino_rl.runs.output import remove_parts, write_json
+from dino_rl.runs.run_directory import ABOUT, SNAPSHOTS, VIDEOS
+from dino_rl.runs.run_lock import RunLock
 from dino_rl.train_config import TrainConfig, to_data
 from dino_rl.training.algorithm import Algorithm
 from dino_rl.training.callbacks import (
-    Annotate,
     Callback,
     Checkpoints,
     CsvLog,
@@ -33,8 +37,12 @@ from dino_rl.training.callbacks import (
 )
 from dino_rl.training.local import LocalAlgorithm
 from dino_rl.training.run import Run
+from dino_rl.training.snapshots import Snapshots
+from dino_rl.training.trackers import make_tracker
+from dino_rl.training.tracking import Track
 
-AGENTS = {"dqn": DQNAgent, "cem": CEM}
+AGENTS = {"dqn": DQNAgent, "cem": CEM, "pqn": PQN}
+NETWORK_COPIES = 5  # at least: the network, the one it learns from, Adam's two, and the gradients
 
 
 def make_run(
@@ -44,8 +52,9 @@ def make_run(
     *,
     command: str = "",
     resume: bool = False,
-    watch: bool = False,
+    pictures: bool = False,
     trust: bool = False,
+    trackers: Iterable[str] = (),
 ) -> Run:
     """A training run in its directory, within `cluster_for` its configuration. Close it after use.
 
@@ -55,37 +64,79 @@ def make_run(
         callbacks: more of them, which receive each event after the run's own.
         command: how the run was started, for the model's card.
         resume: continue the checkpoint in `run_dir`.
-        watch: show the games in a window.
+        pictures: a callback will ask the task for pictures of the games.
         trust: resume RLlib's pickles even if they were not written on this account.
+        trackers: log to these, too: "wandb", "mlflow".
 
     Raises:
-        DinoError: Ray is needed and not installed, or the engine has no window to watch.
-        RunError: the directory cannot be written, or there is no checkpoint to resume.
+        DinoError: Ray or a tracker is needed and not installed, or the replay memory does not fit.
+        RunError: the directory cannot be written, is in use, or holds no checkpoint to resume.
         EnvError, PageError: the environments cannot be made.
     """
-    state = checkpoint.load_state(run_dir) if resume else None
-    task = make_task(config.env)
-    own = _own_callbacks(config, task, run_dir, command, watch)
-    algorithm = _make_algorithm(config, task, run_dir, resume, watch, trust)
-    try:
+    with ExitStack() as opened:
+        lock = RunLock(run_dir)
+        opened.callback(lock.close)
+        for directory in (run_dir, run_dir / VIDEOS, run_dir / SNAPSHOTS):
+            remove_parts(directory)
+        checkpoint.remove_leftovers(run_dir)
+        state = checkpoint.load_state(run_dir) if resume else None
+        task = make_task(config.env)
+        check_memory(config, task)
+        own = _own_callbacks(config, task, run_dir, command)
+        own += [_track(name, config, task, run_dir) for name in trackers]
+        algorithm = _make_algorithm(config, task, run_dir, resume, pictures, trust)
+        opened.callback(algorithm.close)
+        every = [*own, *callbacks, HoldLock(lock)]
         if state is None:
-            return Run(config.run, algorithm, [*own, *callbacks])
-        with checkpoint.reading(run_dir):
-            algorithm.restore(run_dir, state)
-            return Run(config.run, algorithm, [*own, *callbacks], state)
-    except BaseException:
-        algorithm.close()
-        raise
+            run = Run(config.run, algorithm, every)
+        else:
+            with checkpoint.reading(run_dir):
+                algorithm.restore(run_dir, state)
+                run = Run(config.run, algorithm, every, state)
+        opened.pop_all()  # from now on they are the run's
+        return run
+
+
+class HoldLock(Callback):
+    """Holds the lock on a run's directory until the run is closed."""
+
+    def __init__(self, lock: RunLock):
+        self._lock = lock
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+def check_memory(config: TrainConfig, task: Task) -> None:
+    """Refuse a run that cannot fit into memory, before it starts.
+
+    Raises:
+        DinoError: its networks or its replay memory need more than there is.
+    """
+    spec, available = task.spec, available_bytes()
+    networks = NETWORK_COPIES * 4 * count_weights(config, spec.observation.shape, spec.num_actions)
+    if networks > available:
+        raise DinoError(
+            f"The networks need {networks / 1e9:,.1f} GB, and {available / 1e9:.1f} GB are available: make "
+            "the hidden layers smaller."
+        )
+    needed = memory_bytes(config.dqn.replay, spec.observation) if config.dqn else 0
+    if config.dqn and needed > available:
+        remedy = "lower dqn.replay.capacity"
+        if spec.observation.is_image and not config.dqn.replay.compressed:
+            remedy += ", or set dqn.replay.compressed=true"
+        raise DinoError(
+            f"The replay memory of {config.dqn.replay.capacity:,} frames needs {needed / 1e9:,.1f} GB, and "
+            f"{available / 1e9:.1f} GB are available: {remedy}."
+        )
 
 
 def _make_algorithm(
-    config: TrainConfig, task: Task, run_dir: Path, resume: bool, watch: bool, trust: bool
+    config: TrainConfig, task: Task, run_dir: Path, resume: bool, pictures: bool, trust: bool
 ) -> Algorithm:
     if config.engine == "keras":
         rngs = random_generators(config.run.seed)
-        return LocalAlgorithm(task, make_agent(config, task, rngs), rngs, watch)
-    if watch:
-        raise DinoError(f"--watch is for --engine keras: games of --engine {config.engine} have no window.")
+        return LocalAlgorithm(task, make_agent(config, task, rngs), rngs, pictures)
     from dino_rl.scale import require_ray
 
     require_ray()
@@ -118,32 +169,45 @@ def make_agent(config: TrainConfig, task: Task, rngs: dict[str, np.random.Genera
     )
 
 
-def _own_callbacks(
-    config: TrainConfig, task: Task, run_dir: Path, command: str, watch: bool
-) -> list[Callback]:
+def _own_callbacks(config: TrainConfig, task: Task, run_dir: Path, command: str) -> list[Callback]:
     """Those of every run, in the order in which they receive events."""
     validation = Validation(task, config.run)
 
-    def make_card(training: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    def make_card(run: Run, **facts: Any) -> dict[str, Any]:
         # The same weights again, on a machine of the same kind.
-        repeat = f"{command} --steps {training['total_steps']}" if config.run.steps is None else command
-        facts = {"command": command, "repeat": repeat, **training}
-        return model_card(config, task, training=facts, validation=result)
+        repeat = f"{command} --steps {run.budget.total}" if config.run.steps is None else command
+        training = {
+            "command": command,
+            "repeat": repeat,
+            "steps": run.step,
+            "total_steps": run.budget.total,
+            "updates": run.algorithm.updates,
+            "minutes": round(run.minutes, 1),
+            "seed": run.config.seed,
+        }
+        return model_card(config, task, training=training, **facts)
 
     own: list[Callback] = [
         WriteRunInfo(config, task, run_dir),
-        CsvLog(run_dir),
+        CsvLog(run_dir, task.spec.ending_keys),
         KeepBest(run_dir, make_card, validation),
+        Snapshots(run_dir, make_card),
         Intervals(),
         validation,
         Checkpoints(run_dir, config.run),
         PlotIterations(run_dir),
     ]
-    if watch:
-        own.append(Annotate(task))
+    if config.run.tensorboard:
+        own.append(_track("tensorboard", config, task, run_dir))
     if config.run.stop_return is not None:
         own.append(StopAtReturn(config.run.stop_return))
     return own
+
+
+def _track(name: str, config: TrainConfig, task: Task, run_dir: Path) -> Track:
+    """Logs a run to a tracker."""
+    values_are = "q_values" if config.algo in ("dqn", "pqn") else "probabilities"
+    return Track(make_tracker(name, run_dir), to_data(config), task.spec.actions, values_are)
 
 
 class WriteRunInfo(Callback):

@@ -18,6 +18,7 @@ from IPython.display import HTML, Image, display
 from dino_rl.errors import DinoError
 from dino_rl.experiment import cluster_for, make_run
 from dino_rl.interrupt import stop_on_signals
+from dino_rl.program import command_line
 from dino_rl.runs import RunDirectory
 from dino_rl.runs.figure import BACKGROUNDS
 from dino_rl.runs.plots import draw_run
@@ -49,7 +50,7 @@ def show_video(*paths: str | Path, width: int = 480, embed: bool = True) -> HTML
 
 def _video_html(path: Path, width: int, embed: bool) -> str:
     if not path.is_file():
-        raise DinoError(f"No video at {path}: make one with python run_dino.py record.")
+        raise DinoError(f"No video at {path}: make one with {command_line('record')}.")
     source = str(path)
     if embed:
         source = "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode()

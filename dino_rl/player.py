@@ -1,12 +1,16 @@
 """A trained model, ready to play: its network, built from its card, and the task that it was trained for."""
 
+import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dino_rl.agents import networks
 from dino_rl.agents.cem import policy_network
 from dino_rl.agents.exploration import epsilon_greedy
 from dino_rl.agents.networks import build_q_network, outputs_of
@@ -17,6 +21,8 @@ from dino_rl.runs.overlay import PROBABILITIES, Q_VALUES
 from dino_rl.runs.run_directory import model_of
 from dino_rl.spec import TaskSpec
 from dino_rl.train_config import TrainConfig, from_saved
+
+log = logging.getLogger(__name__)
 
 
 class Player(ABC):
@@ -42,10 +48,14 @@ class Player(ABC):
             self.config: TrainConfig = from_saved(self.card["settings"])
             self._shape = tuple(int(side) for side in self.card["observation_shape"])
             self._num_actions = int(self.card["num_actions"])
-        except (DinoError, KeyError, TypeError, ValueError) as error:
+            self._dtype = np.dtype(self.card.get("observation_dtype", "uint8"))
+            if min(self._shape, default=1) < 1 or self._num_actions < 1 or self._dtype.kind not in "uif":
+                raise ValueError(f"{self._dtype} observations {self._shape}, {self._num_actions} actions")
+        except (DinoError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._foreign_card(error) from error
         self.task = make_task(self.config.env)
-        self._epsilon = self.config.dqn.exploration.epsilon_evaluation if self.config.dqn else 0.0
+        section = self.config.dqn or self.config.pqn
+        self._epsilon = section.exploration.epsilon_evaluation if section else 0.0
         self._rng = np.random.default_rng(0)
 
     def _foreign_card(self, error: Exception) -> ModelError:
@@ -67,7 +77,7 @@ class Player(ABC):
     @property
     def values_are(self) -> str:
         """What `values` returns: Q-values or probabilities."""
-        return Q_VALUES if self.config.algo == "dqn" else PROBABILITIES
+        return Q_VALUES if self.config.algo in ("dqn", "pqn") else PROBABILITIES
 
     @abstractmethod
     def values(self, observations: np.ndarray) -> np.ndarray:
@@ -87,7 +97,7 @@ class Player(ABC):
 
     def warm_up(self, num_envs: int):
         """Compile now what a live game could not wait for."""
-        self.values(np.zeros((num_envs, *self._shape), self.card.get("observation_dtype", "uint8")))
+        self.values(np.zeros((num_envs, *self._shape), self._dtype))
 
 
 class KerasPlayer(Player):
@@ -106,15 +116,31 @@ class KerasPlayer(Player):
     def __init__(self, path: Path):
         check_file(path)
         super().__init__(path)
+        weights = count_weights(self.config, self._shape, self._num_actions)
+        if 4 * weights > path.stat().st_size:
+            raise ModelError(
+                f"{path} is damaged, or does not match its card, which describes {weights:,} weights."
+            )
         try:
             self.network = build_network(self.config, self._shape, self._num_actions)
         except (TypeError, ValueError, DinoError) as error:
             raise self._foreign_card(error) from error
         load_weights(self.network, path)
         self._outputs: Callable[[np.ndarray], np.ndarray] = outputs_of(self.network)
+        log.debug("loaded %s: %s parameters", path, f"{self.network.count_params():,}")
 
     def values(self, observations: np.ndarray) -> np.ndarray:
         return self._outputs(observations)
+
+
+def count_weights(config: TrainConfig, observation_shape: tuple[int, ...], num_actions: int) -> int:
+    """Weights of the network that `build_network` makes, without making it."""
+    if section := config.dqn or config.pqn:
+        return networks.count_weights(section.network, observation_shape, num_actions)
+    if config.cem:
+        layers = (math.prod(observation_shape), *config.cem.hidden_units, num_actions)
+        return sum((inputs + 1) * outputs for inputs, outputs in pairwise(layers))
+    return 0
 
 
 def build_network(config: TrainConfig, observation_shape: tuple[int, ...], num_actions: int) -> Any:
@@ -123,8 +149,8 @@ def build_network(config: TrainConfig, observation_shape: tuple[int, ...], num_a
     Raises:
         DinoError: the algorithm has none here, or does not learn from such observations.
     """
-    if config.dqn:
-        return build_q_network(config.dqn.network, observation_shape, num_actions)
+    if section := config.dqn or config.pqn:
+        return build_q_network(section.network, observation_shape, num_actions)
     if config.cem:
         return policy_network(config.cem, observation_shape, num_actions)
     raise DinoError(f"A model of --engine {config.engine} is no .h5 file.")
@@ -134,7 +160,7 @@ def load_player(path: str | Path, trust: bool = False) -> Player:
     """A model by its path.
 
     Args:
-        path: an .h5 file, or a run's directory for its best model.
+        path: an .h5 file, a run's directory for its best model, or a folder that export-hub wrote.
         trust: load RLlib's pickles even if they were not written on this account.
 
     Raises:

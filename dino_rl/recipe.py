@@ -122,7 +122,7 @@ def with_network(
     """
     data = to_data(config)
     section = data[config.section]
-    if config.dqn:
+    if config.dqn or config.pqn:
         if width is not None:
             section["network"]["width"] = width
         if activation is not None:

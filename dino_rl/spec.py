@@ -46,6 +46,7 @@ class TaskSpec:
         observation: of one environment.
         actions: a name for each action.
         info_keys: keys of `info` whose values at an episode's start and end are logged.
+        ending_keys: keys of `info` that say how an episode ended; logged of the games of validations.
         frame: how a frame is made, in words; None for vectors.
         score: what a game's result is called: "score" where `info` reports one, else "return".
     """
@@ -53,6 +54,7 @@ class TaskSpec:
     observation: ObservationSpec
     actions: tuple[str, ...]
     info_keys: tuple[str, ...] = ()
+    ending_keys: tuple[str, ...] = ()
     frame: str | None = None
     score: str = "return"
 

@@ -7,29 +7,128 @@ from collections.abc import Sequence
 import numpy as np
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from dino_rl.runs import RunDirectory
+from dino_rl.streams import drop_output
+from dino_rl.verbosity import verbosity
 
-BARS = " ▁▂▃▄▅▆▇█"
-console = Console(highlight=False, soft_wrap=True)
+LINE_EVERY_S = 15.0  # in a pipe, from one line about progress to the next
+UPDATE_EVERY_S = 0.1  # of a bar
+BARS, ASCII_BARS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
-def progress_bar() -> Progress:
-    """A bar with a description, the share that is done and times. Nothing in a pipe."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
+class _Console(Console):
+    """Raises BrokenPipeError when its reader is gone (`... | head`), and says nothing more."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        drop_output()
+        raise BrokenPipeError
+
+
+# No markup unless it is asked for: a path may have brackets in its name.
+console = _Console(highlight=False, soft_wrap=True, markup=False)
+
+
+def note(text: str, style: str | None = None, markup: bool = False) -> None:
+    """Print what happens on the way to a result: nothing with --quiet."""
+    if not verbosity.quiet:
+        console.print(text, style=style, markup=markup)
+
+
+class Progress:
+    """How far some work is, and how long the rest takes: a bar on a screen, a line now and then in a pipe,
+    nothing with --quiet.
+
+    Args:
+        what: is being done.
+        lines: print lines in a pipe. Without them, what else is printed shows how far the work is.
+    """
+
+    def __init__(self, what: str, lines: bool = True):
+        self._what = what
+        self._lines = lines and not console.is_terminal and not verbosity.quiet
+        self._started = self._line_at = time.monotonic()
+        self._updated_at = -math.inf
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[share]}"),
+            TimeElapsedColumn(),
+            _TimeLeft(),
+            console=console,
+            disable=verbosity.quiet or not console.is_terminal,
+            transient=True,
+        )
+        # Without a total, the bar moves to show that something happens.
+        self._task = self._bar.add_task(what, total=None, share="", ends_at=math.nan)
+
+    def __enter__(self) -> "Progress":
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start(self) -> None:
+        """Show it."""
+        self._bar.start()
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def update(self, share: float, left_s: float | None = None) -> None:
+        """Show how far the work is.
+
+        Args:
+            share: that is done, 0 to 1.
+            left_s: time that the rest takes; None: as the part that is done.
+        """
+        now = time.monotonic()
+        if now - self._updated_at < UPDATE_EVERY_S:
+            return
+        self._updated_at = now
+        if left_s is None:
+            left_s = time_left(share, self._started)
+        self._bar.update(self._task, completed=share, total=1.0, share=f"{share:3.0%}", ends_at=now + left_s)
+        if self._lines and now - self._line_at >= LINE_EVERY_S:
+            self._line_at = now
+            console.print(f"{self._what}: {progress_text(share, left_s)}")
+
+
+class _TimeLeft(ProgressColumn):
+    """Counts down between updates."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_left(task.fields["ends_at"] - time.monotonic()).removeprefix(", "))
+
+
+def time_left(share: float, started: float) -> float:
+    """Seconds that the rest of some work takes, if it goes on as since `started` (by `time.monotonic`); NaN
+    if nothing is done yet."""
+    return (time.monotonic() - started) * (1 - share) / share if share > 0 else math.nan
+
+
+def progress_text(share: float, left_s: float) -> str:
+    """How far some work is: 40%, 3 min left."""
+    return f"{share:.0%}{_left(left_s)}"
+
+
+def _left(seconds: float) -> str:
+    return f", {duration(max(0.0, seconds))} left" if math.isfinite(seconds) else ""
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 45 s, 12 min, 3 h 05 min."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def number(value: float) -> str:
@@ -42,8 +141,17 @@ def number(value: float) -> str:
 def histogram(values: Sequence[float], bins: int = 20) -> tuple[str, float, float]:
     """A histogram of values as a row of bars: (bars, minimum, maximum)."""
     counts, _ = np.histogram(values, bins)
-    heights = np.ceil(counts / counts.max() * (len(BARS) - 1)).astype(int)
-    return "".join(BARS[height] for height in heights), float(np.min(values)), float(np.max(values))
+    bars = BARS if _can_show(BARS) else ASCII_BARS
+    heights = np.ceil(counts / counts.max() * (len(bars) - 1)).astype(int)
+    return "".join(bars[height] for height in heights), float(np.min(values)), float(np.max(values))
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(console.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 # --- Training ----------------------------------------------------------------------------------------------
@@ -57,8 +165,8 @@ INTERVAL = (  # the columns of intervals.csv that are shown where they have a va
 )
 
 
-def interval_line(row: dict) -> str:
-    """A row of intervals.csv."""
+def interval_line(row: dict, left_s: float | None = None) -> str:
+    """A row of intervals.csv, and the time to the end of the run, if it is known."""
     return (
         f"{row['minutes']:6.1f} min  step {row['step']:>9,}  "
         + "".join(
@@ -67,6 +175,7 @@ def interval_line(row: dict) -> str:
             if math.isfinite(row.get(column, math.nan))
         )
         + f"{row['steps_per_s']:.0f} steps/s  {row['updates_per_s']:.0f} updates/s"
+        + _left(math.nan if left_s is None else left_s)
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from dino_rl.agents.cem import CEMConfig
 from dino_rl.agents.dqn import DQNConfig
+from dino_rl.agents.pqn import PQNConfig
 from dino_rl.config import from_dict
 from dino_rl.envs.dino.task import DinoConfig
 from dino_rl.envs.gym.make import GymConfig
@@ -16,24 +17,26 @@ from dino_rl.scale.config import ActorsConfig, RLlibDQNConfig, RLlibPPOConfig
 from dino_rl.training.run import RunConfig
 
 # The algorithms of each engine: this project's in one process, the same with actors on Ray, or RLlib's.
-ENGINES = {"keras": ("dqn", "cem"), "ray": ("dqn",), "rllib": ("dqn", "ppo")}
+ENGINES = {"keras": ("dqn", "cem", "pqn"), "ray": ("dqn",), "rllib": ("dqn", "ppo")}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. Of the sections dqn, cem, rllib_dqn, rllib_ppo and actors, a run has those that its
-    engine and algorithm use."""
+    """One training run. Of the sections dqn, cem, pqn, rllib_dqn, rllib_ppo and actors, a run has those that
+    its engine and algorithm use."""
 
     env: DinoConfig | GymConfig
     """What is learned."""
     engine: Literal["keras", "ray", "rllib"] = "keras"
     """Who learns: this project's agents, the same with actors on Ray, or RLlib's."""
-    algo: Literal["dqn", "cem", "ppo"] = "dqn"
+    algo: Literal["dqn", "cem", "pqn", "ppo"] = "dqn"
     """One of the engine's algorithms."""
     dqn: DQNConfig | None = None
     """This project's DQN."""
     cem: CEMConfig | None = None
     """This project's cross-entropy method."""
+    pqn: PQNConfig | None = None
+    """This project's parallelised Q-network."""
     rllib_dqn: RLlibDQNConfig | None = None
     """RLlib's DQN."""
     rllib_ppo: RLlibPPOConfig | None = None
@@ -101,7 +104,7 @@ def check(config: TrainConfig) -> None:
         known = " or ".join(ENGINES[config.engine])
         raise ConfigError(f"--engine {config.engine} has no {config.algo}: use {known}.")
     used = {config.section} | ({"actors"} if config.engine == "ray" else set())
-    for name in ("dqn", "cem", "rllib_dqn", "rllib_ppo", "actors"):
+    for name in ("dqn", "cem", "pqn", "rllib_dqn", "rllib_ppo", "actors"):
         given = getattr(config, name) is not None
         if given and name not in used:
             raise ConfigError(

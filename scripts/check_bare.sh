@@ -9,12 +9,18 @@
 #
 #   BARE_ROOT=DIR   keep the bare system in DIR for the next time; what runs is a copy, DIR stays bare
 #   BARE_KEEP=1     leave the used copy behind and say where it is
+#   BARE_USER=NAME  run the commands as a user of this name, without sudo, after root has installed a browser
 #
 # shellcheck disable=SC1091,SC2016  # what is not expanded here is expanded by apt-get or inside
 set -euo pipefail
 
+user=${BARE_USER:-}
+home=${user:+/home/$user}
+home=${home:-/root}
 if [ $# -gt 0 ]; then
     commands=("$@")
+elif [ -n "$user" ]; then
+    commands=('make play ARGS="--games 1 --max-score 200"' 'python3 run_dino.py doctor')
 else
     commands=('make play ARGS="--games 1 --max-score 200"' 'make test')
 fi
@@ -34,7 +40,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scratch=$(mktemp -d)
 base=${BARE_ROOT:-$scratch/base}
 root=$scratch/root
-checkout=/root/dino-rl
+checkout="$home/dino rl ü"  # a space and a letter beyond ASCII must do no harm
 
 clean_up() {
     if [ "${BARE_KEEP:-}" = 1 ]; then
@@ -92,6 +98,10 @@ copy_network_configuration() {
         /etc/apt/preferences.d /etc/apt/trusted.gpg.d /etc/apt/keyrings /usr/share/keyrings \
         /etc/resolv.conf /etc/hosts /etc/ssl/certs /usr/local/share/ca-certificates \
         /etc/pip.conf /etc/xdg/pip "$HOME/.config/pip" "$HOME/.pip"
+    if [ -n "$user" ] && [ -e "$HOME/.config/pip" ]; then
+        mkdir -p "$root$home/.config"
+        cp -RL "$HOME/.config/pip" "$root$home/.config/pip"
+    fi
     # Only how to fetch: apt's hooks call programs that a bare system does not have.
     apt-config dump | grep -E '^Acquire::(https?|ftp|Check-|Retries|ForceIPv|Allow|Max-)' \
         >"$root/etc/apt/apt.conf.d/00host" || true
@@ -116,9 +126,10 @@ copy_working_tree() {
     done | tar -cf - --null -T - | tar -xf - -C "$root$checkout"
 }
 
-# Become a shell that runs one command in the bare root, as its first login would see it.
+# Become a shell that runs one command in the bare root, as the first login of root or a user would see it.
 enter_bare_root() {
-    local environment=(HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin) name
+    local as=${2:-} environment=(HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin) name
+    [ -z "$as" ] || environment[0]=HOME=$home
     for name in $(compgen -e); do
         case $name in
             *_proxy | *_PROXY | PIP_* | SSL_CERT_* | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE)
@@ -127,8 +138,8 @@ enter_bare_root() {
         esac
     done
     exec unshare --mount --pid --fork --kill-child --propagation private bash -euc '
-        root=$1 checkout=$2 command=$3
-        shift 3
+        root=$1 checkout=$2 command=$3 user=$4
+        shift 4
         while [ "$1" != -- ]; do
             mkdir -p "$root$1"
             mount --bind "$1" "$root$1"
@@ -140,14 +151,14 @@ enter_bare_root() {
         mount --rbind /sys "$root/sys"
         mount --rbind /dev "$root/dev"
         mount -t tmpfs tmpfs "$root/dev/shm"
-        exec chroot "$root" env -i "$@" sh -c "cd $checkout && $command"
-    ' - "$root" "$checkout" "$1" "${pip_dirs[@]}" -- "${environment[@]}" </dev/null
+        exec chroot ${user:+--userspec=$user:$user} "$root" env -i "$@" sh -c "cd \"$checkout\" && $command"
+    ' - "$root" "$checkout" "$1" "$as" "${pip_dirs[@]}" -- "${environment[@]}" </dev/null
 }
 
 # In the background, so that a signal is answered at once and not after the command.
 run_in_bare_root() {
     local status=0
-    enter_bare_root "$1" &
+    enter_bare_root "$@" &
     inside=$!
     wait "$inside" || status=$?
     inside=
@@ -172,11 +183,20 @@ done
 . /etc/os-release
 echo "check-bare: $PRETTY_NAME, $(python3 --version), $(make --version | head -n 1)"'
 
+if [ -n "$user" ]; then
+    echo "check-bare: root installs a browser and adds the user $user"
+    run_in_bare_root "export DEBIAN_FRONTEND=noninteractive
+        { apt-get -q update && apt-get -q install -y --no-install-recommends \
+            python3-venv chromium chromium-driver chromium-sandbox; } >/dev/null
+        useradd --home-dir $home --shell /bin/sh $user && chown -R $user:$user $home" ||
+        fail "could not prepare the system for a user"
+fi
+
 failed=0
 for command in "${commands[@]}"; do
     echo "check-bare: \$ $command"
     started=$SECONDS
-    if run_in_bare_root "$command"; then
+    if run_in_bare_root "$command" "$user"; then
         echo "check-bare: passed in $((SECONDS - started)) s: $command"
     else
         echo "check-bare: FAILED with $? after $((SECONDS - started)) s: $command"

@@ -1,10 +1,12 @@
 """Make what `make play`, `make train` and `make test` need: .venv with its packages, and a browser.
 
-    python3 scripts/setup_env.py [run | test | lint | ray | bench]
+    python3 scripts/setup_env.py [run | test | lint | ray | bench | gpu | browser]
 
-`run` is what playing and training need; `test`, `lint` and `ray` (RLlib, Tune, torch) add to it. Each is
-done once and skipped until a requirements file or this script changes. Standard library only, and no syntax
-newer than Python 3.6, so that a Python too old for TensorFlow can still say so in one line.
+`run` is what playing and training need; `test`, `lint` and `ray` (RLlib, Tune, torch) add to it. `gpu` is
+`run` with the TensorFlow that computes on NVIDIA GPUs; .venv keeps it from then on. Each is done once and
+skipped until a requirements file or this script changes. `browser` finds or installs a browser and nothing
+else. Standard library only, and no syntax newer than Python 3.6, so that a Python too old for TensorFlow can
+still say so in one line.
 """
 
 import functools
@@ -33,9 +35,11 @@ REQUIREMENTS = {
     "lint": "requirements-dev.txt",
     "ray": "requirements-ray.txt",
     "bench": "requirements-bench.txt",
+    "gpu": "requirements.txt",
 }
+CPU_BUILD, GPU_BUILD = "tensorflow-cpu", "tensorflow[and-cuda]"  # two packages with the same files
 _TORCH = "4 to 8 GB in .venv, for torch brings what GPUs need along"
-SIZES = {"ray": _TORCH, "bench": _TORCH}
+SIZES = {"ray": _TORCH, "bench": _TORCH, "gpu": "many GB in .venv, for what GPUs need"}
 
 BROWSERS = (
     "google-chrome",
@@ -64,11 +68,17 @@ class SetupError(Exception):
 
 def main() -> int:
     group = sys.argv[1] if len(sys.argv) > 1 else "run"
-    if len(sys.argv) > 2 or group not in REQUIREMENTS:
+    if len(sys.argv) > 2 or group not in [*REQUIREMENTS, "browser"]:
         print(__doc__.strip(), file=sys.stderr)
         return 2
     started = time.monotonic()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a path may have letters that the terminal does not know
+            stream.reconfigure(errors="backslashreplace")
     try:
+        if group == "browser":
+            set_up_browser()
+            return 0
         if is_ready(group):
             return 0
         python = "" if environment_works() else find_python()
@@ -78,10 +88,10 @@ def main() -> int:
             make_environment(python)
         # Before the packages: so that sudo asks at the start, and not after minutes of downloads.
         if not known_browser():
-            set_up_browser()
+            stamp_path("browser").write_text(set_up_browser())
         for needed in ("run", group):
             if not stamp_is_current(needed):
-                install_packages(needed)
+                install_packages(needed, gpu=group == "gpu" or stamp_path("gpu").is_file())
     except SetupError as error:
         print(f"Set-up: {error}", file=sys.stderr)
         return 2
@@ -105,7 +115,7 @@ def stamp_path(name: str) -> Path:
 
 
 def stamp_text() -> str:
-    inputs = [Path(__file__), *(ROOT / name for name in REQUIREMENTS.values())]
+    inputs = [Path(__file__), *(ROOT / name for name in sorted(set(REQUIREMENTS.values())))]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()
 
 
@@ -187,7 +197,8 @@ def create_venv(python: str) -> str:
 # The browser
 
 
-def set_up_browser() -> None:
+def set_up_browser() -> str:
+    """Find or install a browser and its driver; returns the path of the browser."""
     browser = find_browser() or install_browser()
     package = next((name for name in DRIVER_PACKAGES if is_installed(name)), "")
     driver = os.environ.get("SE_CHROMEDRIVER") or shutil.which("chromedriver")
@@ -200,7 +211,7 @@ def set_up_browser() -> None:
         if failure:
             say("driver", f"left to Selenium, which fetches one at the first start ({failure})")
     say("browser", f"{browser_version(browser) or 'found'}, {browser}")
-    stamp_path("browser").write_text(browser)
+    return browser
 
 
 def find_browser() -> str:
@@ -254,13 +265,20 @@ def install_browser() -> str:
 # The packages
 
 
-def install_packages(group: str) -> None:
+def install_packages(group: str, gpu: bool = False) -> None:
     # A pip configuration with --user fails inside an environment; all else in it is kept.
     environment = dict(os.environ, PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
-    requirements = str(ROOT / REQUIREMENTS[group])
-    command = [str(VENV_PYTHON), "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
-    say("packages", REQUIREMENTS[group])
-    returncode, output = run_logged([*command, "-r", requirements], environment, pip_progress)
+    requirements = ROOT / REQUIREMENTS[group]
+    pip = [str(VENV_PYTHON), "-m", "pip"]
+    say("packages", REQUIREMENTS[group] + (", with " + GPU_BUILD if gpu else ""))
+    if gpu:
+        # Before the other build: later, it would take the files of both away.
+        run_logged([*pip, "uninstall", "--yes", CPU_BUILD], environment, pip_progress)
+        text = gpu_requirements(requirements)
+        requirements = VENV / "requirements-gpu.txt"
+        requirements.write_text(text)
+    command = [*pip, "install", "--no-input", "--progress-bar", "off", "-r", str(requirements)]
+    returncode, output = run_logged(command, environment, pip_progress)
     if returncode != 0:
         is_missing = "No matching distribution found" in output
         if is_missing and re.search(r"Retrying \(Retry|Could not fetch URL", output):
@@ -272,6 +290,17 @@ def install_packages(group: str) -> None:
             )
         raise SetupError(f"pip failed on {REQUIREMENTS[group]}: {last_error(output)} (log: {LOG})")
     stamp_path(group).write_text(stamp_text())
+
+
+def gpu_requirements(path: Path) -> str:
+    """A file of requirements, and those that it includes, with the build for GPUs."""
+    lines = []
+    for line in path.read_text().splitlines():
+        if line.startswith("-r "):
+            lines.append(gpu_requirements(path.parent / line[3:].strip()))
+        else:
+            lines.append(re.sub("^" + CPU_BUILD + "(?=[=<>])", GPU_BUILD, line))
+    return "\n".join(lines) + "\n"
 
 
 def pip_progress(line: str) -> str:

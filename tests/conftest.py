@@ -3,9 +3,11 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -30,19 +32,34 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session", autouse=True)
 def session_dir(tmp_path_factory):
-    """A cache and a temporary directory of this session's own; no browser may outlive it."""
+    """A cache and a temporary directory of this session's own; no browser may outlive it, and nothing may be
+    left in its temporary directory."""
     directory = tmp_path_factory.mktemp("session")
-    profiles = directory / "tmp"
-    profiles.mkdir()
+    # A short path: a browser's socket is below it, and the system limits the length of its path.
+    profiles = Path(tempfile.mkdtemp(prefix="dino-test-"))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(profiles))
         patch.setenv(SESSION_MARK, uuid.uuid4().hex)
         patch.setenv("DINO_RL_CACHE", str(directory / "cache"))
         patch.setenv("TMPDIR", str(profiles))  # where chromedriver puts the browsers' profiles
+        patch.setenv("SB3_LOGDIR", str(directory / "sb3"))  # these two have no directory of a run's own
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(directory / "torch"))
         for name in ("CHROME_BINARY", "SE_CHROMEDRIVER"):
             patch.delenv(name, raising=False)
         yield directory
         left = [describe(process) for process in still_running(browser_processes())]
+    files = temporary_files(profiles)
+    shutil.rmtree(profiles, ignore_errors=True)
     assert not left, f"browsers outlived the tests: {left}"
+    assert not files, f"temporary files outlived the tests: {files}"
+
+
+def temporary_files(directory: Path, patience_s: float = 5) -> list[str]:
+    """What is left in a temporary directory after a while, in which watchdogs may still clean up."""
+    deadline = time.monotonic() + patience_s
+    while (names := sorted(path.name for path in directory.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return names
 
 
 def browser_processes() -> list[psutil.Process]:
@@ -282,11 +299,7 @@ def files_below(directory: Path) -> dict[str, bytes]:
 
 def project_files() -> list[Path]:
     """All files of the project: what lies here but environments, runs, caches and what git keeps."""
-    left_out = {"runs", "videos", "build", "dist", "__pycache__"}
+    left_out = {"runs", "videos", "build", "dist"}  # at the top only: dino_rl/runs is a package
     rooms = [path for path in ROOT.iterdir() if path.name not in left_out and not path.name.startswith(".")]
-    return [
-        path
-        for room in rooms
-        for path in ([room] if room.is_file() else room.rglob("*"))
-        if path.is_file() and not left_out & set(path.parts)
-    ]
+    files = [path for room in rooms for path in ([room] if room.is_file() else room.rglob("*"))]
+    return [path for path in files if path.is_file() and path.parent.name != "__pycache__"]

@@ -134,6 +134,30 @@ def test_the_target_network_moves_once_in_a_period():
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_a_target_network_that_moves_rarely_moves_by_its_share():
+    dqn = make_dqn(target_update_period=2, target_update_rate=0.25)
+    start = dqn.target_network.get_weights()
+    for _ in range(2):
+        dqn.update(make_batch(), 1e-3)
+    learned = dqn.q_network.get_weights()
+    for old, ours, new in zip(start, dqn.target_network.get_weights(), learned, strict=True):
+        np.testing.assert_allclose(ours, old + 0.25 * (new - old), rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_only_rounds_the_update():
+    full, rounded = make_dqn(), make_dqn(precision="bfloat16")
+    hidden = [layer for layer in rounded.q_network.layers if layer.name.endswith("_hidden")]
+    assert {layer.compute_dtype for layer in hidden} == {"bfloat16"}
+    assert {str(w.dtype) for net in rounded.networks.values() for w in net.weights} == {"float32"}
+    assert {layer.compute_dtype for layer in rounded.acting_network.layers} == {"float32"}
+    assert rounded.q_network(make_batch().observation).dtype == tf.float32
+    for step in range(3):
+        one, other = (dqn.update(make_batch(step), 1e-3) for dqn in (full, rounded))
+        np.testing.assert_allclose(one.td_error, other.td_error, atol=0.1)
+        assert not np.array_equal(one.td_error, other.td_error)
+    assert keras.config.dtype_policy().name == "float32"  # of layers that others make
+
+
 def test_the_average_network_is_a_mean_of_the_last_share_of_all_updates():
     dqn = make_dqn(average_share=0.25)
     mean = dqn.q_network.get_weights()
@@ -271,14 +295,12 @@ def test_a_restored_agent_continues_exactly(tmp_path):
     drive(agent, 31)
     for name, network in agent.networks.items():
         network.save(tmp_path / f"{name}.keras")
-    networks = {
-        name: keras.models.load_model(tmp_path / f"{name}.keras", compile=network.compiled)
-        for name, network in other.networks.items()
-    }
-    other.restore(networks, {name: array.copy() for name, array in agent.arrays().items()}, agent.counters())
+    for name, network in other.networks.items():
+        network.load_weights(tmp_path / f"{name}.keras")
+    other.restore({name: array.copy() for name, array in agent.arrays().items()}, agent.counters())
     assert other.counters() == agent.counters()
     for each in (agent, other):
-        each._rng.bit_generator.state = np.random.default_rng(5).bit_generator.state
+        each._actor._rng.bit_generator.state = np.random.default_rng(5).bit_generator.state
         each.replay._rng.bit_generator.state = np.random.default_rng(6).bit_generator.state
         each.reset()
     actions, others = (drive(each, 20, seed=3, start=200) for each in (agent, other))

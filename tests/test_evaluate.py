@@ -297,14 +297,16 @@ def test_closing_the_window_ends_play_cleanly(model_file, cli, monkeypatch, unse
 
 
 @pytest.mark.browser
-def test_a_browser_that_dies_ends_an_evaluation_in_one_line(model_file, cli, monkeypatch, no_new_browsers):
+def test_browsers_that_die_again_and_again_end_an_evaluation_in_one_line(
+    model_file, cli, monkeypatch, no_new_browsers
+):
     from dino_rl.browser import Arena
 
     steps = itertools.count()
     step = Arena.step
 
     def kill_after_ten(arena, *arguments, **named):
-        if next(steps) == 10:
+        if next(steps) % 10 == 0:
             for process in psutil.Process(arena.browser.pid).children(recursive=True):
                 process.kill()
         return step(arena, *arguments, **named)
@@ -313,5 +315,6 @@ def test_a_browser_that_dies_ends_an_evaluation_in_one_line(model_file, cli, mon
     before = len(browser_processes())
     code, _, err = cli("evaluate", "--model", model_file, "--games", 2)
     assert code == 2
-    assert err.strip().splitlines() == ["dino-rl: The browser stopped answering."]
+    reason = "The browser stopped answering. It was the fault number 6 without progress."
+    assert err.strip().splitlines() == [f"dino-rl: {reason}"]
     assert len(browser_processes()) <= before

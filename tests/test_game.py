@@ -1,6 +1,8 @@
 """The bridge to the real game: both clocks, every verb, nothing left to chance."""
 
+import base64
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -15,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import ROOT, project_files, script_of_actions, still_running
+from PIL import Image
 
 from dino_rl.browser import Arena, Game
 from dino_rl.browser import chrome as chrome_module
@@ -467,23 +470,51 @@ def test_a_crashed_game_waits_while_others_go_on(arena):
 
 
 def test_watching_changes_no_frame(arena, game, monkeypatch):
-    def play(annotation) -> list[bytes]:
+    def play(draws: bool) -> list[bytes]:
         arena.step(resets={i: (21 + i, VARIED) for i in range(3)})
         seen = [
-            arena.step(actions, 4, annotation=annotation)
+            arena.step(actions, 4, draws=draws)
             for actions in zip(*[script_of_actions(i, 25) for i in range(3)], strict=False)
         ]
+        assert all(bool(s.draws) == draws for s in seen)
         return [s.frames.tobytes() + s.states.tobytes() for s in seen]
 
-    decision = {"values": [0.1, 0.3, 0.2], "action": 1, "title": "annotated"}
-    assert play(None) == play({"game": 2, **decision})
+    assert play(False) == play(True)
     quiet = play_game(game, 11)
     monkeypatch.setattr(game, "_visible", True)  # as in a window
-    game.annotate(**decision)
+    game.annotate(values=[0.1, 0.3, 0.2], action=1, title="annotated")
+    game.picture_wanted = True
     assert play_game(game, 11) == quiet
-    panel = "return document.body.innerText"
-    assert "annotated" in game.browser.driver.execute_script(panel)
-    assert "annotated" in arena.browser.driver.execute_script(panel)
+    assert game.picture.startswith(b"\x89PNG")
+    assert not game.picture_wanted
+    assert "annotated" in game.browser.driver.execute_script("return document.body.innerText")
+
+
+def test_draws_are_what_the_canvas_shows(arena):
+    """Painted as the dashboard paints them, by other code."""
+    arena.step(resets={i: (30 + i, VARIED) for i in range(3)})
+    seen = arena.step([0, 1, 0], 70, draws=True)
+    sheets = [
+        np.array(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA"))
+        for url in arena.sheets
+    ]
+    numbers = np.frombuffer(seen.draws, np.int16).tolist()
+    for game in range(3):
+        expected = arena.canvas(game)
+        painted = Image.new("RGBA", (expected.shape[1], 150), (0, 0, 0, 0))
+        count = numbers.pop(0)
+        assert count > 3
+        for _ in range(count):
+            sheet, sx, sy, width, height, x, y, opacity = (numbers.pop(0) for _ in range(8))
+            part = sheets[sheet][sy : sy + height, sx : sx + width].astype(float)
+            part[..., 3] *= opacity / 100
+            layer = Image.new("RGBA", painted.size, (0, 0, 0, 0))
+            layer.paste(Image.fromarray(part.round().astype(np.uint8)), (x, y))
+            painted = Image.alpha_composite(painted, layer)
+        white = Image.alpha_composite(Image.new("RGBA", painted.size, "white"), painted).convert("RGB")
+        difference = np.abs(np.asarray(white).astype(int) - expected)
+        assert difference.max() <= 3  # rounding of opacities
+    assert numbers == []
 
 
 # --- Nothing around the game changes it ------------------------------------------------------------------

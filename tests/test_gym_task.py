@@ -227,7 +227,7 @@ def test_videos_are_made_without_a_screen(env_id, monkeypatch, capfd):
         "Nope-v0": ("Unknown environment",),
         "LunarLander-v2": ("LunarLander-v3",),
         "ALE/Nope-v5": ("Unknown environment",),
-        "nowhere_at_all:Bar-v0": ("pip install nowhere_at_all",),
+        "nowhere_at_all:Bar-v0": ("nowhere_at_all", "not found"),
     }.items(),
 )
 def test_what_nothing_here_learns_is_refused_in_one_line(env_id, words):

@@ -4,15 +4,17 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT
+from conftest import ROOT, still_running
 
 from dino_rl.browser.release import release_with
 from dino_rl.envs import DINO_ID, DinoEnv, DinoVectorEnv
@@ -156,6 +158,34 @@ print("started", flush=True)
         process.kill()
     assert process.returncode == expected
     assert err == "" or (expected == 1 and err.rstrip().endswith("ValueError: mine"))
+
+
+@browser
+def test_what_outlives_owner_and_watchdog_is_ended_by_the_next_start(no_new_browsers):
+    """Both were killed, so nobody ended the browser; it goes on writing to its temporary directory."""
+    script = f"""
+import gymnasium
+env = gymnasium.make("dino_rl:{DINO_ID}")
+env.reset(seed=1)
+print(1, flush=True)
+input()"""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert owner.stdout.readline() == b"1\n"
+    started = psutil.Process(owner.pid).children(recursive=True)
+    (watchdog,) = (process for process in started if "watchdog.py" in " ".join(process.cmdline()))
+    for process in (watchdog, owner):
+        process.kill()
+    owner.communicate()
+    browsers = still_running([process for process in started if process != watchdog], patience_s=1)
+    assert browsers
+    DinoEnv().close()
+    assert not still_running(browsers)
+    assert not list(Path(tempfile.gettempdir()).glob(f"dino-rl-{owner.pid}-*"))
 
 
 @browser

@@ -1,7 +1,11 @@
 """Notebooks, run by a real kernel: inline videos, curves that grow, and the example of the first steps."""
 
 import base64
+import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -19,7 +23,7 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 def execute(book: NotebookNode, directory: Path, timeout_s: int) -> list[NotebookNode]:
     """Run all cells with `directory` as the project, and return their outputs."""
     (directory / "examples").mkdir()
-    for name in ("run_dino.py", "dino_rl", "models"):
+    for name in ("run_dino.py", "dino_rl", "models", "scripts"):
         (directory / name).symlink_to(ROOT / name)
     resources = {"metadata": {"path": str(directory / "examples")}}
     NotebookClient(book, timeout=timeout_s, resources=resources).execute()
@@ -75,6 +79,52 @@ def test_the_first_steps_have_no_outputs():
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert len(code) >= 6
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+
+
+@pytest.mark.parametrize("has_packages", [True, False])
+@pytest.mark.parametrize("place", ["", "examples", "elsewhere"])
+def test_the_first_cell_sets_up_what_is_missing(has_packages, place, tmp_path):
+    """Without doing it: the commands are recorded."""
+    code = next(
+        cell.source for cell in nbformat.read(FIRST_STEPS, as_version=4).cells if cell.cell_type == "code"
+    )
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "run_dino.py").symlink_to(ROOT / "run_dino.py")
+    if place == "elsewhere":
+        code = code.replace('ADDRESS = ""', f'ADDRESS = "{tmp_path}"')
+    record = f"""
+import json, os, pathlib, subprocess, sys
+def run(command, check):
+    assert check
+    commands.append(command)
+    if command[0] == "git":
+        pathlib.Path("dino-rl").symlink_to({str(tmp_path)!r})
+commands, subprocess.run = [], run
+sys.path.insert(0, "")  # as in a kernel
+exec({code!r})
+print(json.dumps([os.getcwd(), commands]))
+"""
+    cwd = tmp_path / place if place != "elsewhere" else tmp_path / "examples"
+    bare = [] if has_packages else ["-I", "-S"]
+    done = subprocess.run([sys.executable, *bare, "-c", record], cwd=cwd, capture_output=True, text=True)
+    assert done.stderr == ""
+    directory, commands = json.loads(done.stdout)
+    assert Path(directory) == tmp_path
+    expected = [["git", "clone", "--depth=1", str(tmp_path), "dino-rl"]] * (place == "elsewhere")
+    expected += [[sys.executable, "-m", "pip", "install", "--quiet", "--editable", "."]] * (not has_packages)
+    assert commands == [*expected, [sys.executable, "scripts/setup_env.py", "browser"]]
+
+
+@pytest.mark.browser
+def test_a_browser_that_is_there_is_found(tmp_path):
+    """By the last command of the first cell; it leaves no stamp of a set-up that did not happen."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "setup_env.py", tmp_path / "scripts")
+    command = [sys.executable, "scripts/setup_env.py", "browser"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split()[0] == "browser"
+    assert [path.name for path in tmp_path.iterdir()] == ["scripts"]
 
 
 @pytest.mark.learning

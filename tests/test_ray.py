@@ -25,7 +25,7 @@ from dino_rl.presets import default_for, preset
 from dino_rl.runs.csv_log import read_table
 from dino_rl.scale.config import ActorsConfig
 from dino_rl.train_config import TrainConfig
-from dino_rl.training.callbacks import Callback
+from dino_rl.training.run import Callback
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -180,20 +180,28 @@ def test_losing_a_machine_does_not_stop_the_run(tmp_path):
     # Loopback, too, but another machine to Ray.
     nodes = [two.add_node(num_cpus=2, node_ip_address="127.0.0.2")]
 
+    frames: list[int] = []  # of each actor's shard, when the node was lost
+
     def remove_node(run):
+        shards = [len(shard) for shard in run.algorithm.replay.shards]
         if run.step > 3000 and nodes:
             two.remove_node(nodes.pop(), allow_graceful=False)
+            frames.extend(shards)
+        # Ray needs some seconds to notice the loss, and may first start the new actor on the lost node.
+        elif run.step >= 12_000 and all(
+            now > before + 2000 for now, before in zip(shards, frames, strict=True)
+        ):
+            run.stopped = True
 
+    config = changed(CARTPOLE, steps=10**6, validations=0)
     try:
         with (
             cluster(two.address),
-            make_run(
-                changed(CARTPOLE, steps=12_000, validations=0), tmp_path / "run", [OnSlice(remove_node)]
-            ) as run,
+            make_run(config, tmp_path / "run", [OnSlice(remove_node)]) as run,
         ):
             assert len({node for _, node in run.algorithm.pool.processes_and_nodes()}) == 2
             run.run()
-            assert run.step >= 12_000
+            assert 12_000 <= run.step < 10**6
             assert len({node for _, node in run.algorithm.pool.processes_and_nodes()}) == 1
     finally:
         two.shutdown()
@@ -326,24 +334,104 @@ def test_a_run_by_rllib_resumes(rllib_run, tmp_path):
 
 def test_pickles_of_another_account_need_trust(rllib_run, cli, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "another account"))
-    for arguments in (("evaluate", "--games", 1, "--model"), ("train", "--steps", 9000, "--resume")):
-        code, _, err = cli(*arguments, rllib_run)
-        assert code == 2
-        assert "--trust" in err
-        assert "can run any code" in err
-        assert err.count("\n") == 1
-    assert cli("evaluate", "--games", 1, "--model", rllib_run, "--trust")[0] == 0
+    code, _, err = cli("train", "--steps", 9000, "--resume", rllib_run)
+    assert code == 2
+    assert "--trust" in err
+    assert "can run any code" in err
+    assert err.count("\n") == 1
+    assert cli("evaluate", "--games", 1, "--model", rllib_run)[0] == 0  # plays from plain weights
 
 
-def test_a_pickle_that_was_changed_is_not_loaded(rllib_run, tmp_path):
+def test_a_model_of_rllib_is_plain_numbers(rllib_run, tmp_path, monkeypatch):
+    import pickle
+
     from dino_rl.scale.rllib_player import RLlibPlayer
 
-    shutil.copytree(rllib_run, tmp_path / "run")
-    RLlibPlayer(tmp_path / "run" / "best")
-    with (tmp_path / "run" / "best" / "class_and_ctor_args.pkl").open("ab") as file:
+    assert [path.name for path in (rllib_run / "best").iterdir()] == ["weights.npz"]
+
+    def refuse(*arguments, **named):
+        raise AssertionError("a pickle was read")
+
+    for name in ("load", "loads"):
+        monkeypatch.setattr(pickle, name, refuse)
+    whole = RLlibPlayer(rllib_run / "best")
+    seen = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    assert whole.values(seen).shape == (5, 2)
+    np.testing.assert_allclose(whole.values(seen).sum(axis=1), 1, rtol=1e-5)
+
+
+def damaged(path: Path, how: str):
+    arrays = dict(np.load(path))
+    name = next(iter(arrays))
+    if how == "not finite":
+        arrays[name] = np.full_like(arrays[name], np.nan)
+    elif how == "shape":
+        arrays[name] = np.zeros((3, 3), np.float32)
+    elif how == "name":
+        arrays["another"] = arrays.pop(name)
+    elif how == "pickle":
+        arrays[name] = np.array([{"a": 1}], object)
+    elif how == "large":
+        arrays["zeros"] = np.zeros(2**26, np.float32)
+    np.savez_compressed(path, **arrays)
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:200])
+
+
+@pytest.mark.parametrize("how", ["not finite", "shape", "name", "pickle", "large", "cut"])
+def test_damaged_weights_of_rllib_are_one_line(how, rllib_run, tmp_path):
+    from dino_rl.scale.rllib_player import RLlibPlayer
+
+    for name in ("best", "best.json"):
+        source = rllib_run / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    damaged(tmp_path / "best" / "weights.npz", how)
+    with pytest.raises(ModelError, match="is damaged, or does not match its card") as caught:
+        RLlibPlayer(tmp_path / "best")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pickled_model_of_version_0_1_needs_trust_if_it_was_changed(local_cluster, tmp_path):
+    from dino_rl.envs.registry import make_task
+    from dino_rl.experiment import model_card
+    from dino_rl.runs.model_file import save_card
+    from dino_rl.scale.rllib_algorithm import RLlibAlgorithm
+    from dino_rl.scale.rllib_player import RLlibPlayer
+    from dino_rl.scale.trust import sign
+
+    config = default_for("CartPole-v1", "ppo", "rllib")
+    task = make_task(config.env)
+    algorithm = RLlibAlgorithm(config, task)
+    try:
+        algorithm._module.save_to_path(tmp_path / "best")
+    finally:
+        algorithm.close()
+    save_card(tmp_path / "best", model_card(config, task))
+    with pytest.raises(ModelError, match="--trust"):
+        RLlibPlayer(tmp_path / "best")
+    sign(tmp_path / "best")
+    assert RLlibPlayer(tmp_path / "best").values(np.zeros((1, 4), np.float32)).shape == (1, 2)
+    with (tmp_path / "best" / "class_and_ctor_args.pkl").open("ab") as file:
         file.write(b"\0")
     with pytest.raises(ModelError, match="changed since"):
-        RLlibPlayer(tmp_path / "run" / "best")
+        RLlibPlayer(tmp_path / "best")
+
+
+def test_a_run_by_rllib_that_diverges_is_one_line(cli, tmp_path):
+    arguments = ("--env", "CartPole-v1", "--engine", "rllib", "--algo", "ppo", "--steps", 20_000)
+    code, _, err = cli(
+        "train",
+        *arguments,
+        "--learning-rate",
+        "1e30",
+        "--run-dir",
+        tmp_path / "run",
+        "--set",
+        "run.validations=0",
+    )
+    assert code == 2, err
+    assert "not finite" in err or "The loss is" in err
+    assert err.count("\n") == 1
 
 
 def test_ctrl_c_saves_a_run_by_rllib(tmp_path):

@@ -27,6 +27,7 @@ from dino_rl.runs.overlay import (
     with_panel,
 )
 from dino_rl.runs.video import VideoWriter, enlarge
+from dino_rl.training.faults import ReplaceableEnvs
 from dino_rl.training.rollout import random_policy
 
 
@@ -200,7 +201,9 @@ def test_every_frame_of_every_game_is_recorded(tmp_path):
     pytest.importorskip("pygame")
     env = cartpole()
     chance = random_policy(2)
-    played = record_games(env, lambda seen: (chance(seen), None), [5, 6], tmp_path / "video.mp4")
+    played = record_games(
+        ReplaceableEnvs(lambda: [env]), lambda seen: (chance(seen), None), [5, 6], tmp_path / "video.mp4"
+    )
     fps = env.metadata["render_fps"]
     env.close()
     count, size, recorded_fps = video_facts(tmp_path / "video.mp4")
@@ -218,7 +221,9 @@ def test_a_game_that_goes_on_is_cut_off(tmp_path):
     env = cartpole()
     chance = random_policy(2)
     video = tmp_path / "video.mp4"
-    played = record_games(env, lambda seen: (chance(seen), None), [5, 6], video, max_s=0.1)
+    played = record_games(
+        ReplaceableEnvs(lambda: [env]), lambda seen: (chance(seen), None), [5, 6], video, max_s=0.1
+    )
     env.close()
     assert [episode.length for episode in played.episodes] == [4, 4]  # and the start, at 50 frames a second
     assert all(episode.capped for episode in played.episodes)
@@ -274,7 +279,13 @@ def test_an_interrupted_game_is_recorded(tmp_path):
             raise KeyboardInterrupt from None
 
     with pytest.raises(KeyboardInterrupt):
-        record_games(env, ten_steps, [1], tmp_path / "video.mp4", PanelLabels("me", ("left", "right")))
+        record_games(
+            ReplaceableEnvs(lambda: [env]),
+            ten_steps,
+            [1],
+            tmp_path / "video.mp4",
+            PanelLabels("me", ("left", "right")),
+        )
     env.close()
     assert video_facts(tmp_path / "video.mp4")[:2] == (11, (600 + SIDE_WIDTH, 400))
 

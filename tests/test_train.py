@@ -165,7 +165,7 @@ class Worlds:
             score="score",
         )
         patch.setattr(dino_task.DinoTask, "spec", spec)
-        patch.setattr(dino_task.DinoTask, "make_training_env", lambda task, watch=False: self._make(task))
+        patch.setattr(dino_task.DinoTask, "make_training_env", lambda task, pictures=False: self._make(task))
         patch.setattr(dino_task.DinoTask, "make_validation_envs", lambda task, *args: self._judge(*args))
 
     def _make(self, task: dino_task.DinoTask) -> World:
@@ -632,14 +632,14 @@ def test_interrupted_and_resumed(tmp_path, no_new_browsers):
     """Ctrl-C, then on again until a polite kill: one run, and no browser left."""
     run_dir = tmp_path / "run"
     steps = []
-    for number, arguments in (
-        (signal.SIGINT, ("--preset", "tiny-idle", "--run-dir", run_dir, "--steps", 1_000_000)),
-        (signal.SIGTERM, ("--resume", run_dir)),
+    for number, ends_with, arguments in (
+        (signal.SIGINT, 130, ("--preset", "tiny-idle", "--run-dir", run_dir, "--steps", 1_000_000)),
+        (signal.SIGTERM, 143, ("--resume", run_dir)),
     ):
         process = command("train", *arguments, program="tests/tiny_run.py")
         interrupt(process, run_dir, number)
         code, out, err = finish(process, timeout_s=60)
-        assert (code, err) == (130, ""), out
+        assert (code, err) == (ends_with, ""), out
         assert f"train --resume {run_dir}" in out
         state = json.loads((run_dir / "checkpoint" / "state.json").read_text())
         steps.append(state["step"])
@@ -673,16 +673,6 @@ def test_a_real_browser_that_is_killed_is_replaced(tmp_path, no_new_browsers):
     assert [int(row["episode"]) for row in rows(tmp_path / "episodes.csv")] == list(
         range(1, run.episodes + 1)
     )
-
-
-@pytest.mark.browser
-def test_a_watched_run_shows_what_the_network_sees(tmp_path, unseen_window, no_new_browsers):
-    with make_run(changed(TINY_IDLE, run={"steps": 60, "validations": 0}), tmp_path, watch=True) as run:
-        run.run()
-        driver = run.algorithm._env.arena.browser.driver
-        text = driver.execute_script("return document.body.innerText")
-    for shown in ("what the network sees", "greedy", "nothing", "jump", "duck"):
-        assert shown in text
 
 
 @pytest.mark.browser
@@ -742,17 +732,6 @@ def test_the_one_loop_serves_other_environments(env_id, names, tmp_path, cli):
     assert state["step"] == 800
     longer = changed(config, run={"steps": 1000, "validations": 0})
     assert train(longer, tmp_path / "run", resume=True).step == 1000
-
-
-def test_a_watched_run_of_another_environment_has_a_window(tmp_path, monkeypatch):
-    """As if there were a display, that nobody sees."""
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    config = changed(small("CartPole-v1"), run={"steps": 40, "validations": 0})
-    with make_run(config, tmp_path, watch=True) as run:
-        assert [env.render_mode for env in run.algorithm._env.envs] == [None] * 3 + ["human"]
-        run.run()
-        assert run.algorithm._env.envs[-1].unwrapped.screen is not None
 
 
 def test_rewards_beyond_the_limit_are_learned_as_the_limit(tmp_path):

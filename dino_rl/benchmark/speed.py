@@ -24,6 +24,7 @@ FILLED = 20_000  # frames in the replay buffer
 FRAMES = 4  # of a step, as in what others measure
 LIVE_WARM_UP = 20  # decisions
 GAMES = (1, 2, 4, 8, 16, 32, 64)
+START_S = 3.0  # about what a browser, or a process with TensorFlow, takes to start
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,14 @@ def _times(work: Callable[[], object], seconds: float, warm_up: int) -> list[flo
 def _rate(work: Callable[[], object], seconds: float, warm_up: int) -> float:
     times = _times(work, seconds, warm_up)
     return len(times) / sum(times)
+
+
+def expected_duration_s(seconds: float, decisions: int, games: tuple[int, ...] = GAMES) -> float:
+    """About how long `measure` takes."""
+    starts = len(games) + 4
+    figures = len(games) + 3.5  # the tutorial, games in two browsers, and the learner's parts
+    live = decisions * RECIPE.env.decision_interval_frames / 60  # type: ignore[union-attr]
+    return START_S * starts + seconds * figures + live
 
 
 def measure(seconds: float, decisions: int, games: tuple[int, ...] = GAMES) -> Iterator[Figure | Scaling]:

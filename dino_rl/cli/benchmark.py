@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,11 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser):
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from dino_rl.benchmark.scaling_plot import plot_scaling
-    from dino_rl.benchmark.speed import Figure, Scaling, measure
+    from dino_rl.benchmark.speed import Figure, Scaling, expected_duration_s, measure
     from dino_rl.browser.chrome import installed_browser
     from dino_rl.runs.model_file import versions
     from dino_rl.runs.output import check_writable, write_json
-    from dino_rl.terminal import console, number
+    from dino_rl.terminal import Progress, console, duration, note, number
 
     if options.json:
         check_writable(options.json)
@@ -60,14 +61,20 @@ def run(options: argparse.Namespace) -> int:
         check_writable(options.plot / "scaling-light.png")
     figures: list[Figure] = []
     scaling: list[Scaling] = []
-    for result in measure(options.seconds, options.decisions):
-        if isinstance(result, Scaling):
-            scaling.append(result)
-            where = "one page" if result.browsers == 1 else f"{result.browsers} browsers"
-            console.print(f"{result.games} games in {where}: {number(result.steps_per_s)} steps/s")
-        else:
-            figures.append(result)
-            console.print(f"{result.name}: {number(result.value)} {result.unit}")
+    expected_s, started = expected_duration_s(options.seconds, options.decisions), time.monotonic()
+    note(f"This takes about {duration(expected_s)}, most of it for live play at its own speed.")
+    with Progress("measuring", lines=False) as progress:
+        progress.update(0.0, expected_s)
+        for result in measure(options.seconds, options.decisions):
+            if isinstance(result, Scaling):
+                scaling.append(result)
+                where = "one page" if result.browsers == 1 else f"{result.browsers} browsers"
+                note(f"{result.games} games in {where}: {number(result.steps_per_s)} steps/s")
+            else:
+                figures.append(result)
+                note(f"{result.name}: {number(result.value)} {result.unit}")
+            spent_s = time.monotonic() - started
+            progress.update(min(0.99, spent_s / expected_s), max(0.0, expected_s - spent_s))
     console.print(_scaling_table(scaling))
     console.print(_figure_table(figures))
     if options.plot:

@@ -1,18 +1,19 @@
 """`evaluate`: measure a model."""
 
 import argparse
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dino_rl.cli import options as shared
-from dino_rl.errors import DinoError
+from dino_rl.cli.show import show_playing
+from dino_rl.errors import DinoError, EnvError
 
 if TYPE_CHECKING:
-    import gymnasium
-
-    from dino_rl.envs.task import PlayOptions
+    from dino_rl.envs.task import PlayOptions, Task
     from dino_rl.player import Player
+    from dino_rl.training.faults import ReplaceableEnvs
     from dino_rl.training.rollout import Episode, Evaluation, Policy
 
 HELP = "measure a model"
@@ -28,11 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser):
         "--games", type=shared.count, default=50, metavar="N", help="games (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=shared.whole, default=0, metavar="S", help="seeds S, S+1, ... (default: %(default)s)"
+        "--seed",
+        type=shared.game_seed,
+        default=0,
+        metavar="S",
+        help="seeds S, S+1, ... (default: %(default)s)",
     )
     parser.add_argument(
         "--num-envs",
-        type=shared.count,
+        type=shared.environments,
         default=25,
         metavar="N",
         help="games that are played at the same time (default: %(default)s)",
@@ -40,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         "--against-random", action="store_true", help="play the same seeds at random, too, and compare"
     )
+    shared.add_dashboard(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file, too")
     dino = parser.add_argument_group("the Dino's")
     dino.add_argument("--clock", choices=["lockstep", "live"], help="whose time runs (default: lockstep)")
@@ -53,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser):
     dino.add_argument(
         "--save-replays", type=Path, metavar="DIR", help="save each game as a file that `replay` can check"
     )
+    dino.add_argument(
+        "--in-page",
+        action="store_true",
+        default=None,
+        help="play as JavaScript inside the page, as the file that export writes (live clock only)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,11 +72,14 @@ def run(options: argparse.Namespace) -> int:
     from dino_rl.backend import use_one_thread
     from dino_rl.envs.task import PlayOptions
     from dino_rl.player import load_player
-    from dino_rl.runs.output import check_writable, write_json
+    from dino_rl.runs.output import check_writable
     from dino_rl.spec import DRAWN_SEEDS_FROM
-    from dino_rl.terminal import console, death_table, score_table
+    from dino_rl.terminal import Progress
+    from dino_rl.training.faults import ReplaceableEnvs
     from dino_rl.training.rollout import random_policy
 
+    if options.env or options.trust:
+        shared.allow_local_modules()
     if options.json:
         check_writable(options.json)
     if options.save_replays:
@@ -73,33 +88,76 @@ def run(options: argparse.Namespace) -> int:
         raise DinoError(
             f"--seed {options.seed} is too large: training draws its seeds from {DRAWN_SEEDS_FROM} on."
         )
-    names = ("clock", "url", "constant_speed", "max_score", "save_replays")
+    names = ("clock", "url", "constant_speed", "max_score", "save_replays", "in_page")
     given = PlayOptions(**{name: getattr(options, name) for name in names})
     if options.clock == "live":
         use_one_thread()
-    player = load_player(options.model, options.trust)
+    with Progress("loading the model"):
+        player = load_player(options.model, options.trust)
     task, env_id = player.task, player.config.env.id
     if options.env and options.env != env_id:
         raise DinoError(f"{options.model} was trained for {env_id}, not for {options.env}.")
     play = task.complete(given, max_score=MAX_SCORE)
     player.check(task.spec)
+    if play.in_page:
+        shared.refuse(options, ("against_random",), "--in-page plays the model only")
+        shared.refuse(options, ("dashboard",), "--in-page plays without this process")
+        evaluation, timing = _play_in_page(options, player, play)
+        _report(options, player, play, evaluation, {"timing": timing})
+        return 0
+    num_envs = 1 if play.clock == "live" else min(options.num_envs, options.games)
+    facts = {"games": options.games, "first seed": options.seed, "clock": play.clock, "cap": play.max_score}
     with ExitStack() as opened:
-        envs = [
-            opened.enter_context(closing(env))
-            for env in task.make_evaluation_envs(min(options.num_envs, options.games), play)
-        ]
-        for env in envs:
+        board = opened.enter_context(show_playing(options.dashboard, "evaluate", player, num_envs, facts))
+        tally = None
+        if board:
+            from dino_rl.dashboard.watched import Tally, watch_all
+
+            tally = Tally(board, options.games)
+
+        def make_envs():
+            envs = task.make_evaluation_envs(num_envs, play)
+            return watch_all(envs, board) if board else envs
+
+        with Progress("starting the games"):
+            games = opened.enter_context(ReplaceableEnvs(make_envs, shared.say_fault))
+        for env in games.envs:
             player.warm_up(env.num_envs)
-        evaluation = _play(options, envs, player.act, "seed", player, play)
+        seeds = range(options.seed, options.seed + options.games)
+
+        def end(episode: "Episode"):
+            if options.save_replays:
+                _save_game(options.save_replays, player, episode, play)
+            if tally:
+                tally.add(episode)
+
+        evaluation = play_games(games, player.act, seeds, "seed", play.max_score, end)
         live: dict[str, Any] = {}
         if play.clock == "live":
             steps = sum(episode.length for episode in evaluation.episodes)
             live["late_decisions"] = sum(episode.late for episode in evaluation.episodes) / steps
-            live["delays"] = task.delays(envs[0])
+            live["delays"] = _delays(task, games)
         chance = None
         if options.against_random:
             policy = random_policy(task.spec.num_actions, options.seed)
-            chance = _play(options, envs, policy, "random play, seed")
+            chance = play_games(games, policy, seeds, "random play, seed", play.max_score)
+    _report(options, player, play, evaluation, live, chance)
+    return 0
+
+
+def _report(
+    options: argparse.Namespace,
+    player: "Player",
+    play: "PlayOptions",
+    evaluation: "Evaluation",
+    live: dict[str, Any],
+    chance: "Evaluation | None" = None,
+):
+    """Print the result, and write it where it is asked for."""
+    from dino_rl.runs.output import write_json
+    from dino_rl.terminal import console, death_table, note, score_table
+
+    task, env_id = player.task, player.config.env.id
     result = {
         **evaluation.summary(),
         **live,
@@ -118,36 +176,74 @@ def run(options: argparse.Namespace) -> int:
     if ends:
         console.print(death_table(ends))
     if options.save_replays:
-        console.print(f"Games saved in {options.save_replays}")
+        note(f"Games saved in {options.save_replays}")
     if options.json:
         write_json(options.json, result)
-    return 0
 
 
-def _play(
-    options: argparse.Namespace,
-    envs: "list[gymnasium.vector.VectorEnv]",
+def _play_in_page(
+    options: argparse.Namespace, player: "Player", play: "PlayOptions"
+) -> "tuple[Evaluation, dict[str, Any]]":
+    """Games of the exported file, one after the other, and the times of its decisions in all of them."""
+    from dino_rl.export.in_page import InPagePlayer
+    from dino_rl.terminal import Progress, note, number
+    from dino_rl.training.rollout import Evaluation
+
+    evaluation = Evaluation()
+    with Progress("playing") as progress, InPagePlayer(player, play, on_fault=shared.say_fault) as page:
+        for seed in range(options.seed, options.seed + options.games):
+
+            def on_score(score: int, done: int = len(evaluation.episodes)):
+                progress.update((done + min(1.0, score / (play.max_score or MAX_SCORE))) / options.games)
+
+            episode = page.play(seed, play.max_score, on_score)
+            evaluation.episodes.append(episode)
+            note(f"game {seed}: {number(episode.score)}{' (cap)' if episode.capped else ''}")
+        return evaluation, page.timing()
+
+
+def _delays(task: "Task", games: "ReplaceableEnvs") -> dict[str, Any]:
+    """Of the keys since the browser was started; of none if it died after the last game."""
+    try:
+        return task.delays(games.envs[0])
+    except EnvError:
+        return {"keys": 0}
+
+
+def play_games(
+    games: "ReplaceableEnvs",
     policy: "Policy",
+    seeds: range,
     what: str,
-    player: "Player | None" = None,
-    play: "PlayOptions | None" = None,
+    cap: int | None = None,
+    on_game: "Callable[[Episode], None]" = lambda episode: None,
 ) -> "Evaluation":
-    """One game for each seed; each is shown, and saved if asked for, as it ends."""
-    from dino_rl.terminal import console, number, progress_bar
-    from dino_rl.training.rollout import play_in_parallel
+    """One game for each seed. Each is printed as it ends.
 
-    with progress_bar() as bar:
-        task = bar.add_task("playing", total=options.games)
+    Args:
+        games: where they are played.
+        policy, seeds: as for `play_in_parallel`.
+        what: who plays, before the seed in each line.
+        cap: the score at which games end, if they do.
+        on_game: called with each game as it ends.
+    """
+    from dino_rl.terminal import Progress, note, number
+
+    shares: dict[int, float] = {}  # of each game that has been played, by seed
+
+    with Progress("playing") as progress:
+
+        def on_step(scores: dict[int, float]):
+            if cap:
+                shares.update((seed, min(1.0, score / cap)) for seed, score in scores.items())
+            progress.update(sum(list(shares.values())) / len(seeds))
 
         def on_episode(episode: "Episode"):
-            bar.advance(task)
-            cap = " (cap)" if episode.capped else ""
-            console.print(f"{what} {episode.seed}: {number(episode.score)}{cap}")
-            if player and play and options.save_replays:
-                _save_game(options.save_replays, player, episode, play)
+            shares[episode.seed] = 1.0
+            note(f"{what} {episode.seed}: {number(episode.score)}{' (cap)' if episode.capped else ''}")
+            on_game(episode)
 
-        seeds = range(options.seed, options.seed + options.games)
-        return play_in_parallel(envs, policy, seeds, on_episode)
+        return games.play(policy, seeds, on_episode, on_step)
 
 
 def _save_game(directory: Path, player: "Player", episode: "Episode", play: "PlayOptions"):

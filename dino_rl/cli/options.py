@@ -1,26 +1,30 @@
 """Options that several commands share, and the types of their values."""
 
 import argparse
-import math
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 from dino_rl.activation import Activation
-from dino_rl.errors import DinoError
+from dino_rl.errors import DinoError, EnvError
+from dino_rl.resources import shipped_model
+
+MOST = 1e15  # of any number: times and counts beyond it cannot be computed with
 
 # --- Types of values --------------------------------------------------------------------------------------
 
 
-def number(kind: Callable, least: float, what: str) -> Callable:
-    """An argparse type: a number of a kind, finite and not below a least one."""
+def number(kind: Callable, least: float, what: str, most: float = MOST) -> Callable:
+    """An argparse type: a number of a kind, from a least one to a greatest one."""
 
     def parse(text: str):
         try:
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not math.isfinite(value) or value < least:
+        if value is None or not least <= value <= most:  # NaN is not
             raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
         return value
 
@@ -28,10 +32,13 @@ def number(kind: Callable, least: float, what: str) -> Callable:
 
 
 count = number(int, 1, "a whole number of 1 or more")
+environments = number(int, 1, "a whole number from 1 to 4096", 4096)
 whole = number(int, 0, "a whole number of 0 or more")
+seed = number(int, 0, "a whole number from 0 to 4294967295", 2**32 - 1)
+game_seed = number(int, 0, "a whole number from 0 to 2147483647", 2**31 - 1)  # training draws larger ones
 minutes = number(float, 0.01, "a number of minutes above 0")
 rate = number(float, 1e-9, "a number above 0")
-any_number = number(float, -math.inf, "a number")
+any_number = number(float, -MOST, "a number")
 
 
 def values(kind: Callable) -> Callable:
@@ -66,9 +73,10 @@ def add_model(parser: argparse.ArgumentParser):
     parser.add_argument(
         "--model",
         type=Path,
-        required=True,
+        default=shipped_model(),
         metavar="PATH",
-        help="an .h5 file with its card beside it, or a run's directory for its best model",
+        help="an .h5 file with its card beside it, a run's directory for its best model, or a folder that "
+        "export-hub wrote (default: the model that comes with this project)",
     )
     add_trust(parser)
 
@@ -78,7 +86,8 @@ def add_trust(parser: argparse.ArgumentParser):
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="load a checkpoint of RLlib that was not written on this account; it can run any code",
+        help="load a checkpoint of RLlib that was not written on this account, and import an environment of "
+        "a model or a run from the current directory; both can run any code",
     )
 
 
@@ -90,7 +99,7 @@ def add_recipe(parser: argparse.ArgumentParser):
         metavar="ID",
         help="any Gymnasium environment with discrete actions (default: the Dino, ChromeDino-v0)",
     )
-    group.add_argument("--algo", choices=["dqn", "cem", "ppo"], help="algorithm (default: dqn)")
+    group.add_argument("--algo", choices=["dqn", "cem", "pqn", "ppo"], help="algorithm (default: dqn)")
     group.add_argument(
         "--engine",
         choices=["keras", "ray", "rllib"],
@@ -124,13 +133,45 @@ def add_recipe(parser: argparse.ArgumentParser):
     length = parser.add_argument_group("length of the run (defaults: the recipe's)")
     length.add_argument("--steps", type=count, metavar="N", help="stop after N environment steps")
     length.add_argument("--minutes", type=minutes, metavar="M", help="stop after M minutes")
-    length.add_argument("--num-envs", type=count, metavar="N", help="environments that step together")
-    length.add_argument("--seed", type=whole, metavar="S", help="seed of everything random")
+    length.add_argument("--num-envs", type=environments, metavar="N", help="environments that step together")
+    length.add_argument("--seed", type=seed, metavar="S", help="seed of everything random")
     length.add_argument(
         "--stop-return",
         type=any_number,
         metavar="R",
         help="stop when the mean return of the last 100 episodes reaches this",
+    )
+
+
+def allow_local_modules():
+    """Have an id such as my_env:My-v0 find my_env.py in the current directory, behind all that is installed.
+
+    For an id that the user names, or trusts. The card of a stranger's model can name a module, too, and
+    importing it runs code.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def is_local(env_id: str) -> bool:
+    """Whether an environment's module is in the current directory."""
+    module, colon, _ = env_id.partition(":")
+    name = module.partition(".")[0]
+    return bool(name and colon) and (Path(name).is_dir() or Path(f"{name}.py").is_file())
+
+
+port = number(int, 0, "a port from 1 to 65535", 65535)
+
+
+def add_dashboard(parser: argparse.ArgumentParser):
+    """Whether the run is shown on a page."""
+    parser.add_argument(
+        "--dashboard",
+        type=port,
+        nargs="?",
+        const=0,
+        metavar="PORT",
+        help="show the run on a page of this machine, whose address is printed (docs/dashboard.md)",
     )
 
 
@@ -141,5 +182,13 @@ def refuse(options: argparse.Namespace, names: tuple[str, ...], reason: str):
         DinoError: one of them was given.
     """
     for name in names:
-        if getattr(options, name) not in (None, False, []):
+        value = getattr(options, name)
+        if not (value is None or value is False or value == []):
             raise DinoError(f"{reason}: leave out --{name.replace('_', '-')}.")
+
+
+def say_fault(error: EnvError) -> None:
+    """Tell the user that the environment failed, and that a new one plays on."""
+    from dino_rl.terminal import note
+
+    note(f"{error} Starting again; the games that have ended count.")

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dino_rl.cli import options as shared
+from dino_rl.cli.show import show_playing
 from dino_rl.display import has_display
 
 if TYPE_CHECKING:
     import numpy as np
+    from gymnasium.vector import VectorEnv
 
+    from dino_rl.dashboard.board import Board
+    from dino_rl.envs.task import PlayOptions
+    from dino_rl.player import Player
     from dino_rl.training.rollout import Episode
 
 HELP = "watch a model play"
@@ -27,11 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser):
         "--games",
         type=shared.count,
         metavar="N",
-        help=f"games to play (default: until the window is closed; without a window, {GAMES_WITHOUT_WINDOW})",
+        help="games to play (default: until the window is closed, or Ctrl-C with a dashboard; without them, "
+        f"{GAMES_WITHOUT_WINDOW})",
     )
     parser.add_argument(
         "--seed",
-        type=shared.whole,
+        type=shared.game_seed,
         default=0,
         metavar="S",
         help="first seed; not for live games (default: %(default)s)",
@@ -44,50 +50,109 @@ def add_arguments(parser: argparse.ArgumentParser):
         help="show beside the game what the network sees and its values of the actions",
     )
     parser.add_argument("--headless", action="store_true", help="no window: draw the game on the terminal")
+    parser.add_argument(
+        "--watch-learning",
+        type=Path,
+        metavar="RUN_DIR",
+        help="play one seed with the models of a run as it learned, one above the other, in a window or, "
+        "with --record, as a video",
+    )
+    shared.add_dashboard(parser)
     dino = parser.add_argument_group("the Dino's")
     dino.add_argument("--clock", choices=["lockstep", "live"], help="whose time runs (default: live)")
     dino.add_argument("--url", choices=["chrome://dino"], help="play on the untouched page (live clock only)")
     dino.add_argument("--max-score", type=shared.count, metavar="M", help="end a game at this score")
+    dino.add_argument(
+        "--in-page",
+        action="store_true",
+        default=None,
+        help="play as JavaScript inside the page, as the file that export writes (live clock only)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from dino_rl.backend import use_one_thread
     from dino_rl.envs.task import PlayOptions
-    from dino_rl.errors import EnvError
     from dino_rl.player import load_player
-    from dino_rl.recorder import record_games
-    from dino_rl.runs.overlay import PanelLabels
     from dino_rl.runs.video import check_video
-    from dino_rl.terminal import GameView, console
-    from dino_rl.training.rollout import play_episodes
+    from dino_rl.terminal import Progress, note
 
+    if options.trust:
+        shared.allow_local_modules()
+    if options.watch_learning:
+        return _watch_learning(options)
     if options.record:
         check_video(options.record)
     # A video has room for the values of any network; of windows only the Dino's has.
     overlay = None if options.record else options.overlay
-    given = PlayOptions(clock=options.clock, url=options.url, max_score=options.max_score, overlay=overlay)
+    given = PlayOptions(
+        clock=options.clock,
+        url=options.url,
+        max_score=options.max_score,
+        overlay=overlay,
+        in_page=options.in_page,
+    )
+    if options.in_page:
+        shared.refuse(options, ("record", "dashboard"), "--in-page plays without this process")
     use_one_thread()
-    player = load_player(options.model, options.trust)
+    with Progress("loading the model"):
+        player = load_player(options.model, options.trust)
     task = player.task
     play = task.complete(given, clock="live")
     player.check(task.spec)
     window = has_display() and not options.headless and (task.window_while_recording or not options.record)
-    games = options.games or (None if window else GAMES_WITHOUT_WINDOW)
+    endless = window or options.dashboard is not None
+    games = options.games or (None if endless else GAMES_WITHOUT_WINDOW)
+    if play.in_page:
+        return _play_in_page(player, play, games, window)
     if not has_display() and not options.headless:
         instead = "the game is drawn on the terminal" if task.shows_frames else "only the scores are shown"
-        console.print(f"There is no display for a window: {instead}.")
-    env = task.make_single_env(play, window=window, record=bool(options.record))
+        note(f"There is no display for a window: {instead}.")
+    with show_playing(options.dashboard, "play", player, 1, {"clock": play.clock, "page": play.url}) as board:
+        return _play(options, player, play, games, window, board)
+
+
+def _play(
+    options: argparse.Namespace,
+    player: "Player",
+    play: "PlayOptions",
+    games: int | None,
+    window: bool,
+    board: "Board | None",
+) -> int:
+    """Games in an environment, to be seen in a window, on the terminal, in a video or on a dashboard."""
+    from dino_rl.errors import WindowClosedError
+    from dino_rl.recorder import record_games
+    from dino_rl.runs.overlay import PanelLabels
+    from dino_rl.terminal import GameView, Progress, console, note
+    from dino_rl.training.faults import ReplaceableEnvs
+
+    task = player.task
+    tally = None
+    if board:
+        from dino_rl.dashboard.watched import Tally, Watched
+
+        tally = Tally(board, games)
+
+    def make_envs() -> "list[VectorEnv]":
+        record = bool(options.record)
+        env = task.make_single_env(play, window=window, record=record, pictures=board is not None)
+        return [Watched(env, board) if board else env]
+
+    with Progress("starting the game"):
+        replaceable = ReplaceableEnvs(make_envs, shared.say_fault)
     view = GameView(enabled=task.shows_frames and not window)
     # Lock-step runs as fast as it can; people watch at the game's own speed.
-    pace_s = task.pace_s(play) if window or console.is_terminal else 0.0
+    pace_s = task.pace_s(play) if window or board or console.is_terminal else 0.0
     next_step = time.monotonic()
 
     def act(observations: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
         nonlocal next_step
         actions, values = player.act_with_values(observations)
+        env = replaceable.envs[0]
         if options.overlay and task.window_while_recording:
-            task.annotate(env, 0, values[0], int(actions[0]), f"score {task.score_of(env):,.0f}")
+            task.annotate(env, values[0], int(actions[0]), f"score {task.score_of(env):,.0f}")
         if task.shows_frames:
             action = task.spec.actions[int(actions[0])]
             view.show(observations[0, ..., -1], f"score {task.score_of(env):,.0f}   {action}")
@@ -96,24 +161,82 @@ def run(options: argparse.Namespace) -> int:
             time.sleep(max(0.0, next_step - time.monotonic()))
         return actions, values
 
+    seeds = itertools.islice(itertools.count(options.seed), games)
+
+    def end(episode: "Episode"):
+        _print_end(episode)
+        if tally:
+            tally.add(episode)
+
     try:
-        player.warm_up(env.num_envs)
-        seeds = itertools.islice(itertools.count(options.seed), games)
-        with view if task.shows_frames else nullcontext():
+        with replaceable, view if task.shows_frames else nullcontext():
+            player.warm_up(replaceable.envs[0].num_envs)
             if options.record:
                 labels = PanelLabels("trained agent", task.spec.actions, player.values_are)
                 panel = labels if options.overlay else None
-                record_games(env, act, seeds, options.record, panel, None, _print_end)
+                record_games(replaceable, act, seeds, options.record, panel, None, end)
             else:
-                play_episodes(env, lambda observations: act(observations)[0], seeds, _print_end)
+                replaceable.play_in_turn(lambda observations: act(observations)[0], seeds, end)
+    except WindowClosedError as error:
+        note(str(error))
+    finally:
+        if options.record and options.record.exists():
+            console.print(f"Video: {options.record}")
+    return 0
+
+
+def _watch_learning(options: argparse.Namespace) -> int:
+    """Models of one run play one seed."""
+    from dino_rl.backend import use_one_thread
+    from dino_rl.errors import EnvError
+    from dino_rl.terminal import Progress, console, note, number
+    from dino_rl.watch_learning import watch_learning
+
+    shared.refuse(
+        options,
+        ("games", "overlay", "clock", "url", "in_page"),
+        "--watch-learning plays one seed in lock-step",
+    )
+    use_one_thread()
+    window = has_display() and not options.headless
+    if not window and not options.record:
+        note("There is no window: only the scores are shown. --record FILE.mp4 makes a video.")
+    try:
+        with Progress("playing") as progress:
+            rows = watch_learning(
+                options.watch_learning,
+                options.seed,
+                options.record,
+                window,
+                options.max_score,
+                progress.update,
+            )
     except EnvError:
         if not window:
             raise
-        console.print("The window was closed.")
-    finally:
-        env.close()
-        if options.record and options.record.exists():
-            console.print(f"Video: {options.record}")
+        note("The window was closed.")
+        return 0
+    for row in rows:
+        console.print(f"{row.title}: {number(row.score)}{f', {row.ended}' if row.ended else ''}")
+    if options.record:
+        console.print(f"Video: {options.record}")
+    return 0
+
+
+def _play_in_page(player: "Player", play: "PlayOptions", games: int | None, window: bool) -> int:
+    """The exported file plays; this process reads the scores."""
+    from dino_rl.errors import WindowClosedError
+    from dino_rl.export.in_page import InPagePlayer
+    from dino_rl.terminal import Progress, note
+
+    try:
+        with Progress("starting the game"):
+            page = InPagePlayer(player, play, not window, shared.say_fault)
+        with page:
+            for number in itertools.islice(itertools.count(), games):
+                _print_end(page.play(number, play.max_score))
+    except WindowClosedError as error:
+        note(str(error))
     return 0
 
 

@@ -29,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser):
         "--games", type=shared.count, default=1, metavar="N", help="games in a video (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=shared.whole, default=0, metavar="S", help="seeds S, S+1, ... (default: %(default)s)"
+        "--seed",
+        type=shared.game_seed,
+        default=0,
+        metavar="S",
+        help="seeds S, S+1, ... (default: %(default)s)",
     )
     parser.add_argument(
         "--seconds",
@@ -51,20 +55,26 @@ def run(options: argparse.Namespace) -> int:
     from dino_rl.envs.task import PlayOptions
     from dino_rl.player import load_player
     from dino_rl.recorder import VIDEO_SECONDS, record_model
+    from dino_rl.terminal import Progress
 
     if options.out and options.before_after:
         raise DinoError("--before-after writes two videos, before.mp4 and after.mp4: leave out --out.")
-    player = load_player(options.model, options.trust)
-    record_model(
-        player,
-        options.out,
-        range(options.seed, options.seed + options.games),
-        before=options.before_after,
-        overlay=options.overlay,
-        max_s=options.seconds or VIDEO_SECONDS,
-        options=player.task.complete(PlayOptions(max_score=options.max_score)),
-        on_video=_print_video,
-    )
+    if options.trust:
+        shared.allow_local_modules()
+    with Progress("recording") as progress:
+        player = load_player(options.model, options.trust)
+        record_model(
+            player,
+            options.out,
+            range(options.seed, options.seed + options.games),
+            before=options.before_after,
+            overlay=options.overlay,
+            max_s=options.seconds or VIDEO_SECONDS,
+            options=player.task.complete(PlayOptions(max_score=options.max_score)),
+            on_video=_print_video,
+            on_progress=progress.update,
+            on_fault=shared.say_fault,
+        )
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from dino_rl.display import has_display
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from dino_rl.errors import DinoError
     from dino_rl.runs.recorded_game import RecordedGame
     from dino_rl.runs.video import VideoWriter, enlarge
-    from dino_rl.terminal import GameView, console
+    from dino_rl.terminal import GameView, Progress, console, note, progress_text, time_left
 
     recorded = RecordedGame.load(options.file)
     try:
@@ -43,12 +44,18 @@ def run(options: argparse.Namespace) -> int:
     video = VideoWriter(options.record, 60) if options.record else None
     paced = not headless or (console.is_terminal and not options.fast)
     try:
-        with Game(headless=headless) as game, GameView(enabled=headless) as view:
+        # There is one live view on a terminal: the game, or how far it is.
+        show_game = headless and console.is_terminal
+        with (
+            Game(headless=headless) as game,
+            GameView(enabled=show_game) as view,
+            nullcontext() if show_game else Progress("replaying") as progress,
+        ):
             if game.browser.name != recorded.browser:
-                console.print(f"Recorded with {recorded.browser}, replayed with {game.browser.name}.")
+                note(f"Recorded with {recorded.browser}, replayed with {game.browser.name}.")
             game.recording = video is not None
             observation = game.restart(recorded.seed, settings)
-            next_step = time.monotonic()
+            started = next_step = time.monotonic()
             at_once = 1 if paced or video else FAST_DECISIONS
             for start in range(0, len(recorded.actions), at_once):
                 actions = recorded.actions[start : start + at_once]
@@ -59,7 +66,11 @@ def run(options: argparse.Namespace) -> int:
                 if video:
                     for canvas in game.recorded_frames:
                         video.add(enlarge(canvas))
-                view.show(observation.frames[0], f"score {observation.scores[0]:,}")
+                share = (start + len(actions)) / len(recorded.actions)
+                how_far = progress_text(share, time_left(share, started))
+                view.show(observation.frames[0], f"score {observation.scores[0]:,}   {how_far}")
+                if progress:
+                    progress.update(share)
                 if paced:
                     next_step += interval / 60
                     time.sleep(max(0.0, next_step - time.monotonic()))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dino_rl.errors import RunError
+from dino_rl.program import command_line
 
 if TYPE_CHECKING:
     from dino_rl.runs import RunDirectory
@@ -42,9 +43,9 @@ def run(options: argparse.Namespace) -> int:
         return 0
     found = find_runs(options.directory)
     if not found:
-        raise RunError(f"No runs in {options.directory}: start one with python run_dino.py train.")
+        raise RunError(f"No runs in {options.directory}: start one with {command_line('train')}.")
     _print(found)
-    console.print(f"Watch the newest: python run_dino.py play --model {found[0].path}")
+    console.print(f"Watch the newest: {command_line('play', '--model', found[0].path)}")
     return 0
 
 

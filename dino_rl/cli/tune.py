@@ -1,15 +1,17 @@
 """`tune`: search for a network and a learning rate."""
 
 import argparse
-import json
 import time
+from contextlib import closing, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from dino_rl.cli import options as shared
 from dino_rl.cli.train import chosen_config
 from dino_rl.errors import EXIT_DONE, EXIT_INTERRUPTED, DinoError, RunError
+from dino_rl.program import command_line
 from dino_rl.scale.config import SearchConfig
 
 if TYPE_CHECKING:
@@ -61,46 +63,55 @@ def add_arguments(parser: argparse.ArgumentParser):
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     from dino_rl.runs.output import check_writable, write_json
-    from dino_rl.runs.search_plot import plot_search
-    from dino_rl.runs.search_results import rank, write_ranking
+    from dino_rl.runs.run_lock import RunLock, new_directory
     from dino_rl.scale import require_ray
-    from dino_rl.terminal import console, number
 
     require_ray()
+    named: Path | None = options.resume or options.run_dir
+    if not options.resume or options.trust:
+        shared.allow_local_modules()
+    settings = _saved(options.resume) if options.resume else _asked_for(options)
+    if named and not options.resume and (named / SEARCH).exists():
+        raise RunError(
+            f"{named} already holds a search: continue it with --resume {named}, or name another directory."
+        )
+    default = Path("runs") / time.strftime("tune-%Y-%m-%d-%H%M%S")
+    check_writable((named or default) / SEARCH)
+    with nullcontext(named) if named else new_directory(default) as directory, closing(RunLock(directory)):
+        if not options.resume:
+            write_json(directory / SEARCH, asdict(settings))
+        return _search(settings, directory, options)
+
+
+def _search(settings: SearchConfig, directory: Path, options: argparse.Namespace) -> int:
+    from dino_rl.runs.search_plot import plot_search
+    from dino_rl.runs.search_results import rank, write_ranking
     from dino_rl.scale.cluster import cluster
     from dino_rl.scale.search import count_trials, search, train_command
+    from dino_rl.terminal import Progress, console, note, number
 
-    directory: Path = (
-        options.resume or options.run_dir or Path("runs") / time.strftime("tune-%Y-%m-%d-%H%M%S")
-    )
-    settings = _saved(directory) if options.resume else _asked_for(options)
-    if not options.resume:
-        if (directory / SEARCH).exists():
-            raise RunError(
-                f"{directory} already holds a search: continue it with --resume {directory}, or name another "
-                "directory."
-            )
-        check_writable(directory / SEARCH)
-        write_json(directory / SEARCH, asdict(settings))
     config, total = settings.run, count_trials(settings)
-    console.print(
+    note(
         f"{total} trials of {config.env.id} by {config.engine} {config.algo}, {settings.concurrent} at a time"
         f", to a mean return of {number(config.run.stop_return or 0.0)}; results in {directory}"
     )
     runners = config.algorithm_config.env_runners if config.engine == "rllib" else 0
-    with cluster(options.ray_address, settings.concurrent * (1 + runners)):
-        outcomes = search(settings, directory, console.print, options.trust)
+    with (
+        Progress("searching") as progress,
+        cluster(options.ray_address, settings.concurrent * (1 + runners)),
+    ):
+        outcomes = search(settings, directory, partial(note, markup=True), options.trust, progress.update)
     ranked = rank(outcomes, settings.metric)
     if ranked:
         write_ranking(directory / "ranking.csv", ranked)
         title = f"{config.env.id}, {config.engine} {config.algo}: mean return {config.run.stop_return:g}"
         paths = plot_search(directory, ranked, settings.metric, title)
         console.print(_table(ranked, settings.metric))
-        console.print(f"Written: {directory / 'ranking.csv'}, {', '.join(map(str, paths))}")
+        note(f"Written: {directory / 'ranking.csv'}, {', '.join(map(str, paths))}")
     if len(outcomes) < total:
         console.print(
             f"{len(outcomes)} of {total} trials have ended. "
-            f"Continue: python run_dino.py tune --resume {directory}"
+            f"Continue: {command_line('tune', '--resume', directory)}"
         )
         return EXIT_INTERRUPTED
     if not ranked[0].reached:
@@ -118,10 +129,11 @@ def _asked_for(options: argparse.Namespace) -> SearchConfig:
 
 def _saved(directory: Path) -> SearchConfig:
     from dino_rl.config import from_dict
+    from dino_rl.runs.input import read_json
     from dino_rl.train_config import from_saved
 
     try:
-        data = json.loads((directory / SEARCH).read_text(encoding="utf-8"))
+        data = read_json(directory / SEARCH)
         return from_dict(SearchConfig, {**data, "run": from_saved(data["run"])})
     except (OSError, ValueError, KeyError, TypeError, DinoError) as error:
         raise RunError(f"{directory} holds no search: it has no readable {SEARCH}.") from error

@@ -1,7 +1,7 @@
 """What training, evaluation and the command line ask of an environment: the `Task`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,6 +10,23 @@ import numpy as np
 
 from dino_rl.errors import DinoError
 from dino_rl.spec import TaskSpec
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The games of an environment as a person sees them: all of them as sprites, or one as an image, or none
+    where the observations are all there is to see."""
+
+    sprites: bytes = b""
+    """Int16, what each game drew: see `game/arena.js`."""
+    sheets: tuple[str, ...] = ()
+    """The images that the sprites are in, as data URLs."""
+    png: bytes = b""
+    """A file with an image of one game..."""
+    image: np.ndarray | None = None
+    """... or its pixels, uint8 [H, W, 3]."""
+    game: int = 0
+    """Which game that is."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,8 @@ class PlayOptions:
     """Show what the network sees in the game's own window."""
     save_replays: Any = None
     """Directory for recorded games."""
+    in_page: bool | None = None
+    """The agent plays inside the game's page, as the exported JavaScript file."""
 
     def __post_init__(self):
         """Raises DinoError of options that contradict each other."""
@@ -37,6 +56,8 @@ class PlayOptions:
             raise DinoError(
                 "A live game keeps its own speed: leave out --constant-speed, or use --clock lockstep."
             )
+        if self.in_page and self.clock == "lockstep":
+            raise DinoError("--in-page plays in real time: use --clock live.")
         if self.clock == "live" and self.save_replays:
             raise DinoError(
                 "A live game cannot be replayed: leave out --save-replays, or use --clock lockstep."
@@ -72,11 +93,11 @@ class Task(ABC):
     # --- Environments -------------------------------------------------------------------------------------
 
     @abstractmethod
-    def make_training_env(self, watch: bool = False) -> gymnasium.vector.VectorEnv:
+    def make_training_env(self, pictures: bool = False) -> gymnasium.vector.VectorEnv:
         """The environments to learn in: next-step autoreset, and seeds that no evaluation uses.
 
         Args:
-            watch: show them in a window.
+            pictures: they will be asked for `pictures`.
         """
 
     @abstractmethod
@@ -93,7 +114,7 @@ class Task(ABC):
 
     @abstractmethod
     def make_single_env(
-        self, options: PlayOptions, window: bool = False, record: bool = False
+        self, options: PlayOptions, window: bool = False, record: bool = False, pictures: bool = False
     ) -> gymnasium.vector.VectorEnv:
         """One environment, as a vector environment of one without autoreset.
 
@@ -101,6 +122,20 @@ class Task(ABC):
             options: complete ones, from `complete`.
             window: show it in a window.
             record: `render` returns the frames since the last call.
+            pictures: it will be asked for `pictures`, if it has neither of these.
+        """
+
+    @abstractmethod
+    def make_watch_envs(
+        self, num_envs: int, max_score: int, window: bool = False, record: bool = False
+    ) -> Iterator[gymnasium.vector.VectorEnv]:
+        """Environments without autoreset, with `num_envs` games in all, to be watched side by side.
+
+        Args:
+            num_envs: games.
+            max_score: end a game at this score, where games have one.
+            window: show all of them in one window, if `window_while_recording`.
+            record: `render` returns the canvas of each game, or a list of those since the last call.
         """
 
     # --- Options ------------------------------------------------------------------------------------------
@@ -127,17 +162,27 @@ class Task(ABC):
     # --- Watching and reporting ---------------------------------------------------------------------------
 
     def annotate(  # noqa: B027 - a task without such a window does nothing
-        self, env: gymnasium.vector.VectorEnv, index: int, values: np.ndarray, action: int, title: str
+        self, env: gymnasium.vector.VectorEnv, values: np.ndarray, action: int, title: str
     ) -> None:
-        """Show in the window of an environment, from the next step on, what the agent computed for one game.
+        """Show in the window of an environment from `make_single_env`, from the next step on, what the agent
+        computed.
 
         Args:
-            env: one that this task made.
-            index: of the game in a vector environment.
+            env: the environment.
             values: float [A], Q-values or probabilities.
             action: the chosen one.
             title: one line.
         """
+
+    def label(  # noqa: B027 - a task without such a window does nothing
+        self, env: gymnasium.vector.VectorEnv, labels: Sequence[Sequence[str]]
+    ) -> None:
+        """Write beside each game in the window of `make_watch_envs`: a title, and two lines."""
+
+    def pictures(self, env: gymnasium.vector.VectorEnv) -> Pictures | None:
+        """The games after the last step of an environment that this task made. None: ask again after the
+        next step, which will make them."""
+        return Pictures()
 
     def score_of(self, env: gymnasium.vector.VectorEnv) -> float:
         """Score of the game in an environment from `make_single_env`."""
@@ -149,6 +194,11 @@ class Task(ABC):
 
     def report(self, episodes: Iterable[Any], options: PlayOptions) -> dict[str, Any]:
         """What an evaluation says of this task beside the scores, as plain data."""
+        return {}
+
+    def describe_end(self, infos: dict[str, Any], i: int) -> dict[str, str]:
+        """How the game of environment `i` ended, from the `infos` of its last step: "obstacle", "doing" and
+        "speed" in words; empty if nothing is known."""
         return {}
 
     def count_ends(self, report: dict[str, Any]) -> list[tuple[str, int]]:

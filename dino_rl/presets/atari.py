@@ -28,6 +28,7 @@ RECIPES = {
                 width=None,
                 activation="relu",
                 dueling=True,
+                layer_norm=False,
             ),
             replay=ReplayConfig(
                 capacity=200_000,
@@ -61,6 +62,7 @@ RECIPES = {
             acting_network="target",
             average_share=0.1,
             reward_clip=1.0,
+            precision="float32",
             updates_per_call=1,
         ),
         run=RunConfig(
@@ -72,8 +74,10 @@ RECIPES = {
             validation_games=10,
             validation_max_score=None,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=None,
+            tensorboard=True,
+            report=True,
         ),
     ),
     # As published (Mnih et al. 2015, extended data table 1), but for Adam. Days on two cores:
@@ -94,6 +98,7 @@ RECIPES = {
                 width=None,
                 activation="relu",
                 dueling=False,
+                layer_norm=False,
             ),
             replay=ReplayConfig(
                 capacity=1_000_000,
@@ -127,6 +132,7 @@ RECIPES = {
             acting_network="online",
             average_share=0.1,
             reward_clip=1.0,
+            precision="float32",
             updates_per_call=1,
         ),
         run=RunConfig(
@@ -138,8 +144,10 @@ RECIPES = {
             validation_games=10,
             validation_max_score=None,
             validation_share=0.6,
-            checkpoint_minutes=60.0,
+            checkpoint_minutes=2.0,
             stop_return=None,
+            tensorboard=True,
+            report=True,
         ),
     ),
     # Any environment that shows images.
@@ -159,6 +167,7 @@ RECIPES = {
                 width=None,
                 activation="relu",
                 dueling=True,
+                layer_norm=False,
             ),
             replay=ReplayConfig(
                 capacity=200_000,
@@ -192,6 +201,7 @@ RECIPES = {
             acting_network="target",
             average_share=0.1,
             reward_clip=1.0,
+            precision="float32",
             updates_per_call=1,
         ),
         run=RunConfig(
@@ -203,8 +213,10 @@ RECIPES = {
             validation_games=10,
             validation_max_score=None,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=None,
+            tensorboard=True,
+            report=True,
         ),
     ),
 }

@@ -5,6 +5,7 @@ from dino_rl.agents.cem import CEMConfig
 from dino_rl.agents.dqn import DQNConfig
 from dino_rl.agents.exploration import ExplorationConfig
 from dino_rl.agents.networks import NetworkConfig
+from dino_rl.agents.pqn import PQNConfig
 from dino_rl.agents.replay import ReplayConfig
 from dino_rl.envs.gym.make import GymConfig
 from dino_rl.train_config import TrainConfig
@@ -29,6 +30,7 @@ RECIPES = {
                 width=None,
                 activation="relu",
                 dueling=False,
+                layer_norm=False,
             ),
             replay=ReplayConfig(
                 capacity=100_000,
@@ -62,6 +64,7 @@ RECIPES = {
             acting_network="target",
             average_share=0.1,
             reward_clip=0.1,
+            precision="float32",
             updates_per_call=8,
         ),
         run=RunConfig(
@@ -73,8 +76,10 @@ RECIPES = {
             validation_games=20,
             validation_max_score=None,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=475.0,
+            tensorboard=True,
+            report=True,
         ),
     ),
     # stop_return is Gymnasium's own reward threshold, here and below.
@@ -94,6 +99,7 @@ RECIPES = {
                 width=None,
                 activation="relu",
                 dueling=False,
+                layer_norm=False,
             ),
             replay=ReplayConfig(
                 capacity=100_000,
@@ -127,6 +133,7 @@ RECIPES = {
             acting_network="target",
             average_share=0.1,
             reward_clip=None,
+            precision="float32",
             updates_per_call=8,
         ),
         run=RunConfig(
@@ -138,8 +145,10 @@ RECIPES = {
             validation_games=20,
             validation_max_score=None,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=-100.0,
+            tensorboard=True,
+            report=True,
         ),
     ),
     # A batch of 64 every 4 steps, as the LunarLander tutorials learn; longer returns and a higher discount.
@@ -159,6 +168,7 @@ RECIPES = {
                 width=None,
                 activation="relu",
                 dueling=False,
+                layer_norm=False,
             ),
             replay=ReplayConfig(
                 capacity=100_000,
@@ -192,6 +202,7 @@ RECIPES = {
             acting_network="target",
             average_share=0.1,
             reward_clip=None,
+            precision="float32",
             updates_per_call=8,
         ),
         run=RunConfig(
@@ -203,8 +214,10 @@ RECIPES = {
             validation_games=20,
             validation_max_score=None,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=200.0,
+            tensorboard=True,
+            report=True,
         ),
     ),
     # The deep cross-entropy method: docs/cem.md.
@@ -236,8 +249,65 @@ RECIPES = {
             validation_games=20,
             validation_max_score=None,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=190.0,
+            tensorboard=True,
+            report=True,
+        ),
+    ),
+    # The parallelised Q-network: docs/pqn.md.
+    "cartpole-pqn": TrainConfig(
+        env=GymConfig(
+            id="CartPole-v1",
+            num_envs=16,
+            greedy_envs=0,
+            stack_size=1,
+            frame_size=84,
+            terminal_on_life_loss=False,
+        ),
+        algo="pqn",
+        pqn=PQNConfig(
+            network=NetworkConfig(
+                torso="dense",
+                width=None,
+                activation="relu",
+                dueling=False,
+                layer_norm=True,
+            ),
+            exploration=ExplorationConfig(
+                epsilon_start=1.0,
+                epsilon_knee=0.05,
+                epsilon_knee_at=0.2,
+                epsilon_end=0.01,
+                epsilon_floors=None,
+                epsilon_evaluation=0.0,
+                action_weights=(),
+                duration_exponent=None,
+            ),
+            rollout_steps=32,
+            epochs=4,
+            batch_size=128,
+            trace_decay=0.65,
+            cut_returns=False,
+            discount=0.99,
+            learning_rate=1e-3,
+            learning_rate_end=1e-4,
+            gradient_clip_norm=10.0,
+            average_share=0.1,
+        ),
+        run=RunConfig(
+            steps=500_000,
+            minutes=None,
+            calibration_steps=8_000,
+            seed=0,
+            validations=5,
+            validation_games=20,
+            validation_max_score=None,
+            validation_share=0.6,
+            checkpoint_minutes=2.0,
+            stop_return=475.0,
+            tensorboard=True,
+            report=True,
         ),
     ),
     # Any environment that shows vectors: plain double DQN.
@@ -257,6 +327,7 @@ RECIPES = {
                 width=None,
                 activation="relu",
                 dueling=False,
+                layer_norm=False,
             ),
             replay=ReplayConfig(
                 capacity=100_000,
@@ -290,6 +361,7 @@ RECIPES = {
             acting_network="target",
             average_share=0.1,
             reward_clip=None,
+            precision="float32",
             updates_per_call=8,
         ),
         run=RunConfig(
@@ -301,8 +373,10 @@ RECIPES = {
             validation_games=20,
             validation_max_score=None,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=None,
+            tensorboard=True,
+            report=True,
         ),
     ),
     # Any environment that shows vectors, by the cross-entropy method.
@@ -334,8 +408,65 @@ RECIPES = {
             validation_games=20,
             validation_max_score=None,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=None,
+            tensorboard=True,
+            report=True,
+        ),
+    ),
+    # Any environment that shows vectors, by the parallelised Q-network.
+    "vectors-pqn": TrainConfig(
+        env=GymConfig(
+            id="",
+            num_envs=16,
+            greedy_envs=0,
+            stack_size=1,
+            frame_size=84,
+            terminal_on_life_loss=False,
+        ),
+        algo="pqn",
+        pqn=PQNConfig(
+            network=NetworkConfig(
+                torso="dense",
+                width=None,
+                activation="relu",
+                dueling=False,
+                layer_norm=True,
+            ),
+            exploration=ExplorationConfig(
+                epsilon_start=1.0,
+                epsilon_knee=0.05,
+                epsilon_knee_at=0.2,
+                epsilon_end=0.01,
+                epsilon_floors=None,
+                epsilon_evaluation=0.0,
+                action_weights=(),
+                duration_exponent=None,
+            ),
+            rollout_steps=32,
+            epochs=4,
+            batch_size=128,
+            trace_decay=0.65,
+            cut_returns=False,
+            discount=0.99,
+            learning_rate=1e-3,
+            learning_rate_end=1e-4,
+            gradient_clip_norm=10.0,
+            average_share=0.1,
+        ),
+        run=RunConfig(
+            steps=1_000_000,
+            minutes=None,
+            calibration_steps=8_000,
+            seed=0,
+            validations=5,
+            validation_games=20,
+            validation_max_score=None,
+            validation_share=0.6,
+            checkpoint_minutes=2.0,
+            stop_return=None,
+            tensorboard=True,
+            report=True,
         ),
     ),
 }

@@ -3,6 +3,7 @@
 from dino_rl.agents.dqn import DQNConfig
 from dino_rl.agents.exploration import ExplorationConfig
 from dino_rl.agents.networks import NetworkConfig
+from dino_rl.agents.pqn import PQNConfig
 from dino_rl.agents.replay import ReplayConfig
 from dino_rl.browser.game_settings import GameSettings
 from dino_rl.envs.dino.task import DinoConfig
@@ -59,6 +60,7 @@ RECIPES = {
                 width=None,
                 activation="relu",
                 dueling=True,
+                layer_norm=False,
             ),
             replay=ReplayConfig(
                 capacity=400_000,
@@ -92,6 +94,7 @@ RECIPES = {
             acting_network="average",
             average_share=0.1,
             reward_clip=None,
+            precision="float32",
             updates_per_call=1,
         ),
         run=RunConfig(
@@ -103,8 +106,10 @@ RECIPES = {
             validation_games=20,
             validation_max_score=10_000,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=None,
+            tensorboard=True,
+            report=True,
         ),
     ),
     # The same with a replay memory of a million frames in 0.8 GB: docs/performance.md has its cost.
@@ -155,6 +160,7 @@ RECIPES = {
                 width=None,
                 activation="relu",
                 dueling=True,
+                layer_norm=False,
             ),
             replay=ReplayConfig(
                 capacity=1_000_000,
@@ -188,6 +194,7 @@ RECIPES = {
             acting_network="average",
             average_share=0.1,
             reward_clip=None,
+            precision="float32",
             updates_per_call=1,
         ),
         run=RunConfig(
@@ -199,8 +206,96 @@ RECIPES = {
             validation_games=20,
             validation_max_score=10_000,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=None,
+            tensorboard=True,
+            report=True,
+        ),
+    ),
+    # The same games by the parallelised Q-network: docs/pqn.md. Not tuned.
+    "dino-pqn": TrainConfig(
+        env=DinoConfig(
+            id="ChromeDino-v0",
+            num_envs=16,
+            greedy_envs=4,
+            decision_interval_frames=2,
+            reward="survival",
+            num_actions=3,
+            stack_size=4,
+            stack_stride=2,
+            variation=GameVariation(
+                base=GameSettings(
+                    start_speed=6.0,
+                    constant_speed=False,
+                    birds=True,
+                    clear_time_ms=300.0,
+                    max_gap=1.5,
+                    night_every=700,
+                    dino_x=24,
+                    frame_jitter_ms=0.0,
+                    long_frame_share=0.0,
+                    action_delay=(1.0,),
+                    rewindable=False,
+                ),
+                start_speed=(6.0, 13.0),
+                random_start_share=0.45,
+                full_speed_share=0.3,
+                tight_gaps_share=0.5,
+                tightest_gap=0.8,
+                constant_speed_share=0.1,
+                night_every=(50, 700),
+                dino_x=(0, 30),
+                frame_jitter_ms=(0.05, 3.0),
+                long_frame_share=(0.0, 0.02),
+                delay_concentrations=(0.6, 0.25, 0.05),
+                rewind_share=0.7,
+                max_frames=2_400,
+            ),
+            greedy_max_frames=12_000,
+        ),
+        algo="pqn",
+        pqn=PQNConfig(
+            network=NetworkConfig(
+                torso="compact",
+                width=None,
+                activation="relu",
+                dueling=True,
+                layer_norm=True,
+            ),
+            exploration=ExplorationConfig(
+                epsilon_start=0.3,
+                epsilon_knee=0.008,
+                epsilon_knee_at=0.1,
+                epsilon_end=0.0,
+                epsilon_floors=(0.005, 0.2),
+                epsilon_evaluation=0.0,
+                action_weights=(0.85, 0.1, 0.05),
+                duration_exponent=None,
+            ),
+            rollout_steps=32,
+            epochs=2,
+            batch_size=64,
+            trace_decay=0.9,
+            cut_returns=True,
+            discount=0.99,
+            learning_rate=3e-4,
+            learning_rate_end=3e-5,
+            gradient_clip_norm=10.0,
+            average_share=0.1,
+        ),
+        run=RunConfig(
+            steps=None,
+            minutes=60.0,
+            calibration_steps=8_000,
+            seed=0,
+            validations=8,
+            validation_games=20,
+            validation_max_score=10_000,
+            validation_share=0.6,
+            checkpoint_minutes=2.0,
+            stop_return=None,
+            tensorboard=True,
+            report=True,
         ),
     ),
     # The tutorial that most people know: its network, its reward, one game, plain DQN.
@@ -251,6 +346,7 @@ RECIPES = {
                 width=None,
                 activation="relu",
                 dueling=False,
+                layer_norm=False,
             ),
             replay=ReplayConfig(
                 capacity=50_000,
@@ -284,6 +380,7 @@ RECIPES = {
             acting_network="online",
             average_share=0.1,
             reward_clip=None,
+            precision="float32",
             updates_per_call=1,
         ),
         run=RunConfig(
@@ -295,8 +392,10 @@ RECIPES = {
             validation_games=20,
             validation_max_score=10_000,
             validation_share=0.6,
-            checkpoint_minutes=10.0,
+            checkpoint_minutes=2.0,
             stop_return=None,
+            tensorboard=True,
+            report=True,
         ),
     ),
 }

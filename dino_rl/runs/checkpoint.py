@@ -4,23 +4,34 @@ It is a directory: `state.json` (counters and random states), one .keras file fo
 `replay.npz` (large arrays). Algorithms with a format of their own fill the directory themselves.
 """
 
+import io
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from dino_rl.backend import keras
 from dino_rl.errors import RunError
+from dino_rl.runs.input import read_json
 from dino_rl.runs.output import cannot_write, flush_to_disk, reason
+from dino_rl.runs.untrusted import check_hdf5, check_zip
 
 NAME = "checkpoint"
 ARRAYS = "replay.npz"
 STATE = "state.json"
+WEIGHTS = "model.weights.h5"  # Keras's name of the weights in a .keras file
+SPARE_BYTES = 2**20  # for names and headers of the files in an archive
+DAMAGE = (  # what reading a damaged checkpoint raises, in zipfile, zlib, numpy, h5py, Keras, and here
+    *(OSError, EOFError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),
+    *(NotImplementedError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),
+)
 
 
 @contextmanager
@@ -76,7 +87,10 @@ def save(
     """
     with replacing(run_dir, state) as part:
         for name, network in networks.items():
-            network.save(part / f"{name}.keras")
+            # Made in memory: if the disk is full while Keras itself writes, it leaves temporary files behind.
+            content = io.BytesIO()
+            keras.src.saving.saving_lib._save_model_to_fileobj(network, content, "h5")
+            (part / f"{name}.keras").write_bytes(content.getbuffer())
         with zipfile.ZipFile(part / ARRAYS, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, array in arrays.items():
                 with archive.open(name + ".npy", "w", force_zip64=True) as file:
@@ -91,11 +105,11 @@ def reading(run_dir: Path) -> Iterator[Path]:
         the checkpoint's directory.
 
     Raises:
-        RunError: an OSError, EOFError, ValueError, KeyError or TypeError in the body.
+        RunError: the body cannot use the contents.
     """
     try:
         yield directory(run_dir)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         what = repr(error) if isinstance(error, KeyError) else reason(error)  # only a name else
         raise RunError(f"The checkpoint in {run_dir} is damaged ({what}): start a new run.") from error
 
@@ -107,33 +121,51 @@ def load_state(run_dir: Path) -> dict[str, Any]:
         RunError: there is no checkpoint.
     """
     try:
-        return json.loads((directory(run_dir) / STATE).read_text(encoding="utf-8"))
+        state = read_json(directory(run_dir) / STATE)
     except (OSError, ValueError) as error:
         raise RunError(f"{run_dir} has no checkpoint to resume from: name a run directory.") from error
+    if not isinstance(state, dict):
+        raise RunError(f"The checkpoint in {run_dir} is damaged ({STATE} is no mapping): start a new run.")
+    return state
 
 
-def load(
-    run_dir: Path, networks: Mapping[str, keras.Model]
-) -> tuple[dict[str, keras.Model], dict[str, np.ndarray]]:
-    """The networks and arrays of the checkpoint in `run_dir`.
+def load(run_dir: Path, networks: Mapping[str, keras.Model], max_bytes: int) -> dict[str, np.ndarray]:
+    """Read the checkpoint in `run_dir`. Only numbers are read: a checkpoint of a stranger runs no code.
 
     Args:
         run_dir: the run's directory.
-        networks: which ones to load, by name. Those that are compiled here are loaded with their optimizers.
+        networks: receive their weights, by name. Those that are compiled receive those of their optimizers.
+        max_bytes: of the arrays. A checkpoint with larger ones is of something else.
 
     Returns:
-        new networks and the arrays, by name.
+        the arrays, by name.
 
     Raises:
-        RunError: the checkpoint is damaged.
+        RunError: the checkpoint is damaged. The networks are of no use then.
     """
     with reading(run_dir) as source:
-        loaded = {
-            name: keras.models.load_model(source / f"{name}.keras", compile=network.compiled)
-            for name, network in networks.items()
-        }
+        for name, network in networks.items():
+            _load_network(source / f"{name}.keras", network)
+        check_zip(source / ARRAYS, max_bytes + SPARE_BYTES)
         with np.load(source / ARRAYS, allow_pickle=False) as arrays:
-            return loaded, dict(arrays)
+            return dict(arrays)
+
+
+def _load_network(path: Path, network: keras.Model):
+    variables = [*network.variables, *(network.optimizer.variables if network.compiled else ())]
+    limit = sum(int(np.prod(variable.shape)) * 4 for variable in variables) * 2 + SPARE_BYTES
+    check_zip(path, limit)
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read(WEIGHTS))) as file:
+        check_hdf5(file, limit)
+    network.load_weights(path)
+
+
+def remove_leftovers(run_dir: Path):
+    """Remove what a process that was killed left of a checkpoint. The caller holds the run's lock."""
+    current, part, old = (run_dir / (NAME + suffix) for suffix in ("", ".part", ".old"))
+    shutil.rmtree(part, ignore_errors=True)
+    if current.exists():
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def directory(run_dir: Path) -> Path:

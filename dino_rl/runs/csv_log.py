@@ -1,18 +1,28 @@
 """A run's numbers as CSV files that a spreadsheet opens."""
 
 import csv
+import io
+import math
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
+from typing import TextIO
 
 from dino_rl.errors import RunError
+from dino_rl.runs.input import open_file
 from dino_rl.runs.output import cannot_write, reason, whole_file
+
+MAX_LINE = 2**16
+LARGEST = 1e18  # number that a run can come to
 
 EPISODE_COLUMNS = ("episode", "step", "minutes", "env", "greedy", "score", "return", "length")
 INTERVAL_COLUMNS = (
     *("step", "minutes", "updates", "episodes", "progress", "score_mean", "greedy_score_mean"),
     *("steps_per_s", "updates_per_s", "env_wait_share", "learn_share"),
 )
+FAULT_COLUMNS = ("time", "step", "kind", "message")
+GAME_COLUMNS = ("step", "minutes", "seed", "score", "length", "capped")  # of a game of a validation
 VALIDATION_COLUMNS = ("step", "minutes", "mean", "median", "max", "min", "capped", "games", "best")
 
 
@@ -63,7 +73,9 @@ class Table:
 
 
 def read_table(path: Path) -> dict[str, list[float]]:
-    """The columns of a CSV file of numbers, by name; NaN for empty cells. A missing file is an empty table.
+    """The columns of a CSV file of numbers, by name; NaN for empty cells and for infinity.
+
+    A missing file is an empty table.
 
     Raises:
         RunError: the file is damaged.
@@ -71,18 +83,29 @@ def read_table(path: Path) -> dict[str, list[float]]:
     columns: dict[str, list[float]] = {}
     for row in _rows(path):
         for name, value in row.items():
-            columns.setdefault(name, []).append(_number(path, value) if value else float("nan"))
+            number = _number(path, value) if value else math.nan
+            columns.setdefault(name, []).append(number if math.isfinite(number) else math.nan)
+    if len({len(column) for column in columns.values()}) > 1:
+        raise RunError(f"{path} is damaged: its rows have different lengths.")
     return columns
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
-    if not path.exists():
-        return
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            yield from csv.DictReader(file)
+        with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(_lines(file))
+    except FileNotFoundError:
+        return
     except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{path} cannot be read ({reason(error)}).") from error
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """Its lines, of which none is endless."""
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise ValueError(f"a line has {MAX_LINE:,} characters or more")
+        yield line
 
 
 def _is_complete(row: dict) -> bool:
@@ -92,18 +115,23 @@ def _is_complete(row: dict) -> bool:
 
 def _number(path: Path, text: str | None) -> float:
     try:
-        return float(text)  # type: ignore[arg-type]
+        number = float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {text!r} is not a number.") from error
+        raise RunError(f"{path} is damaged: {str(text)[:60]!r} is not a number.") from error
+    if LARGEST < abs(number) < math.inf:
+        raise RunError(f"{path} is damaged: {text!r} is too large.")
+    return number
 
 
 class RunLog:
-    """The tables of one run: episodes, intervals, validations, and for some algorithms iterations.
+    """The tables of one run: episodes, intervals, validations and their games, iterations of algorithms that
+    have some, and faults.
 
     Args:
         run_dir: their directory. It must exist.
         episode_columns, interval_columns: those of the environment and the algorithm, after the common ones.
         iteration_columns: those of iterations.csv; empty for algorithms without iterations.
+        ending_columns: those of the environment in validation_games.csv.
         step: the run's current step.
 
     Raises:
@@ -116,16 +144,26 @@ class RunLog:
         episode_columns: tuple[str, ...],
         interval_columns: tuple[str, ...],
         iteration_columns: tuple[str, ...] = (),
+        ending_columns: tuple[str, ...] = (),
         step: int = 0,
     ):
         self.episodes = Table(run_dir / "episodes.csv", EPISODE_COLUMNS + episode_columns, step)
         self.intervals = Table(run_dir / "intervals.csv", INTERVAL_COLUMNS + interval_columns, step)
         self.validations = Table(run_dir / "validations.csv", VALIDATION_COLUMNS, step)
-        self._tables = [self.episodes, self.intervals, self.validations]
+        self.games = Table(run_dir / "validation_games.csv", GAME_COLUMNS + ending_columns, step)
+        self._tables = [self.episodes, self.intervals, self.validations, self.games]
+        self._faults_path, self._step = run_dir / "faults.csv", step
         if iteration_columns:
             columns = ("step", "minutes", *iteration_columns)
             self.iterations = Table(run_dir / "iterations.csv", columns, step)
             self._tables.append(self.iterations)
+
+    @cached_property
+    def faults(self) -> Table:
+        """The table of faults, which most runs do not have."""
+        table = Table(self._faults_path, FAULT_COLUMNS, self._step)
+        self._tables.append(table)
+        return table
 
     def close(self):
         for table in self._tables:

@@ -1,5 +1,6 @@
 """Figures as PNG files, each on a light and on a dark background."""
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import matplotlib
 matplotlib.use("Agg")  # no screen needed
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
 from dino_rl.runs.output import make_directory, whole_file
 
 DPI = 110
+MAX_SVG_POINTS = 2000  # of a line; one with more is drawn as pixels
 
 
 def _style(background: str, ink: str, faint: str, colours: Sequence[str]) -> dict:
@@ -21,6 +24,7 @@ def _style(background: str, ink: str, faint: str, colours: Sequence[str]) -> dic
         "axes.facecolor": background,
         "savefig.facecolor": background,
         "text.color": ink,
+        "text.parse_math": False,  # a run may have dollars in its name
         "axes.labelcolor": ink,
         "axes.titlecolor": ink,
         "xtick.color": ink,
@@ -56,6 +60,39 @@ BACKGROUNDS = {
         "#0d1117", "#d8dee6", "#30363d", ("#58a6ff", "#ff9248", "#3fd19a", "#e39ac4", "#f0e442", "#9ad4ff")
     ),
 }
+
+
+def svg_on_both(draw: Callable[[], Figure]) -> tuple[str, str]:
+    """A figure as SVG for a light and for a dark page, without a background. Text is text in the page's font.
+
+    Args:
+        draw: called once. It takes its colours from the cycle and the style, which differ between the two.
+    """
+    style = BACKGROUNDS["light"] | {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "dino-rl",
+        "legend.fontsize": 9,
+        "legend.title_fontsize": 9,
+    }
+    file = io.StringIO()
+    with plt.rc_context(style):
+        figure = draw()
+        try:
+            for line in (line for axis in figure.axes for line in axis.lines):
+                line.set_rasterized(np.size(line.get_xdata()) > MAX_SVG_POINTS)
+            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        finally:
+            plt.close(figure)
+    light = file.getvalue().replace("'DejaVu Sans'", "system-ui")
+    dark = light
+    for before, after in zip(*(_colours(each) for each in BACKGROUNDS.values()), strict=True):
+        dark = dark.replace(before, after)
+    return light, dark
+
+
+def _colours(style: dict) -> list[str]:
+    single = [style[name] for name in ("figure.facecolor", "text.color", "grid.color")]
+    return single + style["axes.prop_cycle"].by_key()["color"]
 
 
 def save_on_both(draw: Callable[[], Figure], directory: Path, stem: str) -> list[Path]:

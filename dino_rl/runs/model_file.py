@@ -5,21 +5,38 @@ runs no code here, and a file that a newer Keras wrote still loads.
 """
 
 import io
-import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from dino_rl import __version__
 from dino_rl.backend import keras, tf
-from dino_rl.errors import ModelError
+from dino_rl.errors import ModelError, NotFiniteError
+from dino_rl.program import command_line
+from dino_rl.runs.input import open_file, read_json
 from dino_rl.runs.output import reason, whole_file, write_json
 from dino_rl.runs.run_directory import BEST_MODEL as BEST_MODEL  # its name in a run's directory
+from dino_rl.runs.untrusted import check_hdf5
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+SPARE_BYTES = 2**24  # beside the weights: what an optimizer left
+DAMAGE = (  # what reading a damaged .h5 file raises, in h5py and in Keras
+    *(
+        OSError,
+        ValueError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        MemoryError,
+    ),
+)
 
 
 def save_model(path: Path, network: keras.Model, card: dict[str, Any]):
@@ -60,7 +77,7 @@ def load_card(path: Path) -> dict[str, Any]:
     """
     card = card_path(path)
     try:
-        data = json.loads(card.read_text(encoding="utf-8"))
+        data = read_json(card)
     except FileNotFoundError as error:
         raise ModelError(f"{path} has no card: put its card at {card}.") from error
     except (OSError, ValueError) as error:
@@ -76,13 +93,15 @@ def check_file(path: Path):
     Raises:
         ModelError: the file is missing, unreadable, or something else.
     """
-    if not path.exists():
-        raise ModelError(f"No model at {path}: train one (python run_dino.py train), or name another.")
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             magic = file.read(len(HDF5_MAGIC))
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}).") from error
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"No model at {path}: train one ({command_line('train')}), or name another."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({reason(error)}).") from error
     if magic != HDF5_MAGIC:
         raise ModelError(f"{path} is not a Keras .h5 model: it is empty, damaged, or something else.")
 
@@ -97,9 +116,28 @@ def load_weights(network: keras.Model, path: Path):
         with h5py.File(path) as file:
             if '"Lambda"' in str(file.attrs.get("model_config", "")):
                 raise ModelError(f"{path} contains a Lambda layer, which can run any code: refused.")
+            check_hdf5(file, 4 * 4 * network.count_params() + SPARE_BYTES)
         network.load_weights(path)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except DAMAGE as error:
         raise ModelError(f"{path} is damaged, or does not match its card ({reason(error)}).") from error
+    if not is_finite(network):
+        raise ModelError(f"{path} holds weights that are not finite numbers: use another model.")
+
+
+def is_finite(network: keras.Model) -> bool:
+    """Whether all weights are finite numbers."""
+    return all(np.isfinite(weights).all() for weights in network.get_weights())
+
+
+def check_weights(networks: Mapping[str, keras.Model]):
+    """Refuse networks, by name, that are of no use any more.
+
+    Raises:
+        NotFiniteError: a weight is NaN or infinite.
+    """
+    for name, network in networks.items():
+        if not is_finite(network):
+            raise NotFiniteError(f"Weights of {name} are not finite: lower the learning rate.")
 
 
 def versions(environment: dict[str, str]) -> dict[str, str]:

@@ -3,10 +3,13 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from dino_rl.errors import RunError
 
@@ -20,14 +23,30 @@ def check_writable(path: Path):
         RunError: the path is a directory, or is in a place where nothing can be written.
     """
     existing = path.absolute()
-    while not existing.exists():
-        existing = existing.parent
+    try:
+        while not existing.exists():
+            existing = existing.parent
+    except (OSError, ValueError) as error:  # a name that is too long, or that no file can have
+        raise cannot_write(path, error) from error
     if path.is_dir():
         raise RunError(f"Cannot write {path}: it is a directory; name a file.")
     if existing != path.absolute() and not existing.is_dir():
         raise RunError(f"Cannot write {path}: {existing} is not a directory.")
-    if not os.access(existing, os.W_OK):
-        raise RunError(f"Cannot write {path}: no permission to write to {existing}.")
+    if _is_device(path):
+        raise RunError(f"Cannot write {path}: it is no regular file; name one.")
+    # A file is replaced by a new one in its directory.
+    directory = existing if existing.is_dir() else existing.parent
+    for each in (existing, directory):
+        if not os.access(each, os.W_OK):
+            raise RunError(f"Cannot write {path}: no permission to write to {each}.")
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a path names a device, a pipe or a socket, which a file must not replace."""
+    parent = str(path.absolute().parent)
+    return (
+        (path.exists() and not path.is_file()) or parent in ("/dev", "/dev/fd") or parent.startswith("/proc")
+    )
 
 
 @contextmanager
@@ -40,10 +59,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         RunError: an OSError in the body, there is no such directory, or the file cannot be replaced.
     """
-    part = path.with_name(PART + path.name)
+    part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
     try:
         if not path.parent.is_dir():  # some libraries would create it
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if _is_device(path):
+            raise OSError(errno.EINVAL, "it is no regular file")
         yield part
         flush_to_disk(part)
         part.replace(path)
@@ -52,6 +73,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def remove_parts(directory: Path):
+    """Remove what processes that have ended were writing, by `whole_file`, to a directory of this project."""
+    for path in directory.glob(f"{PART}*"):
+        writer = re.match(rf"{PART}(\d+)-.", path.name)
+        if writer and not psutil.pid_exists(int(writer.group(1))):
+            with suppress(OSError):
+                path.unlink()
 
 
 def write_text(path: Path, text: str):

@@ -75,13 +75,13 @@ def _panel(labels: PanelLabels, decision: Decision, size: tuple[int, int], on_th
         frame = Image.fromarray(decision.frame).resize((FRAME_SIDE, FRAME_SIDE), Image.Resampling.NEAREST)
         image.paste(frame, (left, top))
         draw.rectangle((left - 1, top - 1, left + FRAME_SIDE, top + FRAME_SIDE), outline=LINE)
-        draw.text((left, top + FRAME_SIDE + 4), "what the network sees", fill=MUTED, font=_font(14))
+        draw.text((left, top + FRAME_SIDE + 4), "what the network sees", fill=MUTED, font=font(14))
         if on_the_right:
             top += FRAME_SIDE + CAPTION_HEIGHT + MARGIN
         else:
             left += FRAME_SIDE + 2 * MARGIN
-    draw.text((left, top), labels.title, fill=MUTED, font=_font(16))
-    draw.text((left, top + TITLE_HEIGHT), decision.score, fill=TEXT, font=_font(26))
+    draw.text((left, top), labels.title, fill=MUTED, font=font(16))
+    draw.text((left, top + TITLE_HEIGHT), decision.score, fill=TEXT, font=font(26))
     _draw_actions(draw, labels, decision, left, top + TITLE_HEIGHT + SCORE_HEIGHT, size[0] - MARGIN)
     return np.asarray(image)
 
@@ -98,19 +98,19 @@ def _draw_actions(
         if labels.values_are == Q_VALUES:
             # The best action has a full bar, the worst an empty one: only differences of Q-values matter.
             shares = (shares - shares.min()) / (np.ptp(shares) or 1.0)
-        draw.text((end + 12, top - 20), labels.values_are, fill=MUTED, font=_font(14))
+        draw.text((end + 12, top - 20), labels.values_are, fill=MUTED, font=font(14))
     for i, name in enumerate(labels.actions):
         y = top + ROW_HEIGHT * i
         chosen = i == decision.action
-        draw.text((left, y), name, fill=CHOSEN if chosen else MUTED, font=_font(18))
+        draw.text((left, y), name, fill=CHOSEN if chosen else MUTED, font=font(18))
         bar = (start, y + 4, start + 3 + (end - start - 3) * float(shares[i]), y + 18)
         draw.rectangle(bar, fill=CHOSEN if chosen else OTHER)
         if decision.values is not None:
             value = round(float(decision.values[i]), 3) + 0.0  # no minus before a zero
-            draw.text((end + 12, y), f"{value:.3f}", fill=TEXT, font=_font(18))
+            draw.text((end + 12, y), f"{value:.3f}", fill=TEXT, font=font(18))
 
 
 @lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font, cached: Pillow unpacks it at each call."""
     return ImageFont.load_default(size)

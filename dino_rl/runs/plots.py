@@ -14,6 +14,7 @@ from dino_rl.errors import RunError
 from dino_rl.runs.figure import save_on_both
 from dino_rl.runs.run_directory import RunDirectory
 
+Panel = Callable[[Axes, RunDirectory], None]
 RAW: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.3}
 SMOOTH: dict[str, Any] = {"linewidth": 2.2, "solid_capstyle": "round"}
 LOG_FROM = 30  # a curve that grows by more than this factor gets a logarithmic axis
@@ -70,22 +71,28 @@ def draw_run(run: RunDirectory, panels: int | None = None) -> Figure:
         run: the run.
         panels: how many panels to draw; None: all.
     """
-    drawn = _panels(run)[:panels]
+    drawn = panels_of(run)[:panels]
     columns = min(3, len(drawn))
     rows = -(-len(drawn) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(5 * columns, 4.1 * rows), squeeze=False)
     length = f"{run.steps:,} steps in {run.minutes:.3g} minutes"
     figure.suptitle(f"{run.env} · {run.algorithm.upper()} · {run.name} · {length}", fontsize=13)
     for axis, draw in zip(grid.flat, drawn, strict=False):
-        axis.set(xlim=(0, 1.02 * run.minutes or None), xlabel="time (minutes)")
-        axis.xaxis.set_major_formatter(_PLAIN)
-        draw(axis, run)
+        draw_panel(axis, draw, run)
     for axis in grid.flat[len(drawn) :]:
         axis.set_axis_off()
     return figure
 
 
-def _panels(run: RunDirectory) -> list[Callable[[Axes, RunDirectory], None]]:
+def draw_panel(axis: Axes, draw: Panel, run: RunDirectory):
+    """One of the `panels_of` a run, over its time."""
+    axis.set(xlim=(0, 1.02 * run.minutes or None), xlabel="time (minutes)")
+    axis.xaxis.set_major_formatter(_PLAIN)
+    draw(axis, run)
+
+
+def panels_of(run: RunDirectory) -> list[Panel]:
+    """What draws the curves that a run has."""
     intervals = run.table("intervals")
     panels = [_training_scores]
     if run.table("iterations"):
@@ -190,22 +197,27 @@ def draw_comparison(runs: Sequence[RunDirectory]) -> Figure:
     """Training and validation scores of each run, over steps and over time."""
     figure, axes = plt.subplots(1, 2, figsize=(13, 5.2), sharey=True)
     figure.suptitle(" · ".join(dict.fromkeys(run.env for run in runs)), fontsize=13)
-    for axis, column, label in zip(
-        axes, ("step", "minutes"), ("environment steps", "time (minutes)"), strict=True
-    ):
-        for i, run in enumerate(runs):
-            episodes, validations = run.table("episodes"), run.table("validations")
-            _curve(axis, group_means(episodes[column]), group_means(episodes["score"]), f"C{i}", run.name)
-            if validations:
-                axis.plot(validations[column], validations["mean"], "o--", color=f"C{i}", linewidth=1.0)
-        axis.set(xlabel=label, xlim=(0, None))
-        axis.xaxis.set_major_formatter(_PLAIN)
-    axes[0].set(title="By steps", ylabel=runs[0].score_name)
-    axes[1].set(title="By time")
-    _scale(axes[0], np.concatenate([group_means(run.table("episodes")["score"]) for run in runs]))
-    axes[1].plot([], [], "o--", color="grey", linewidth=1.0, label="validation, mean")
-    axes[1].legend(loc="lower right", title="mean of 10 games in training, smoothed")
+    for axis, column in zip(axes, ("step", "minutes"), strict=True):
+        draw_runs(axis, runs, column)
+    axes[1].set(ylabel=None)
+    axes[0].get_legend().remove()
     return figure
+
+
+def draw_runs(axis: Axes, runs: Sequence[RunDirectory], column: str):
+    """Training and validation scores of each run, over the column "step" or "minutes"."""
+    for i, run in enumerate(runs):
+        episodes, validations = run.table("episodes"), run.table("validations")
+        _curve(axis, group_means(episodes[column]), group_means(episodes["score"]), f"C{i}", run.name)
+        if validations:
+            axis.plot(validations[column], validations["mean"], "o--", color=f"C{i}", linewidth=1.0)
+    title, label = ("By steps", "environment steps") if column == "step" else ("By time", "time (minutes)")
+    axis.set(title=title, xlabel=label, xlim=(0, None), ylabel=runs[0].score_name)
+    axis.xaxis.set_major_formatter(_PLAIN)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    _scale(axis, np.concatenate([group_means(run.table("episodes")["score"]) for run in runs]))
+    axis.plot([], [], "o--", color="grey", linewidth=1.0, label="validation, mean")
+    axis.legend(loc="lower right", title="mean of 10 games in training, smoothed")
 
 
 # --- Axes ------------------------------------------------------------------------------------------------

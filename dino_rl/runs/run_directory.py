@@ -1,20 +1,24 @@
 """The directory of a training run: its best model, its numbers and its videos."""
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dino_rl.errors import RunError
+from dino_rl.program import command_line
 from dino_rl.runs.csv_log import read_table
+from dino_rl.runs.input import read_json
 from dino_rl.runs.output import PART
 
 RUNS = Path("runs")  # where runs are unless the user names another directory
-ABOUT, BEST_MODEL, VIDEOS = "run.json", "best.h5", "videos"
+ABOUT, BEST_MODEL, VIDEOS, SNAPSHOTS = "run.json", "best.h5", "videos", "snapshots"
+BEST_GAME, REPORT = "best_game.npz", "report.html"
 BEST_OF_RLLIB = "best"  # a directory
+HUB_MODEL = "model.h5"  # in a folder that export-hub wrote
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,14 @@ class RunDirectory:
 
     def __post_init__(self):
         try:
-            self.about["settings"]["env"]["id"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            _check(self.about)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{self.path} is not a run directory: it has no readable {ABOUT}.") from error
 
     @cached_property
     def about(self) -> dict:
         """Configuration and versions: the contents of run.json."""
-        return json.loads((self.path / ABOUT).read_text(encoding="utf-8"))
+        return read_json(self.path / ABOUT)
 
     @property
     def name(self) -> str:
@@ -80,18 +84,18 @@ class RunDirectory:
     @property
     def steps(self) -> int:
         """Environment steps so far."""
-        return int(max(self.table("intervals").get("step", []), default=0))
+        return int(largest(self.table("intervals").get("step", np.zeros(0)), 0.0))
 
     @property
     def minutes(self) -> float:
         """Training time so far."""
-        tables = [self.table(name).get("minutes", [0.0]) for name in ("intervals", "validations")]
-        return float(max(map(max, tables)))
+        tables = [self.table(name).get("minutes", np.zeros(0)) for name in ("intervals", "validations")]
+        return largest(np.concatenate(tables), 0.0)
 
     @property
     def best_validation(self) -> float:
         """The best mean over validation games; NaN before the first validation."""
-        return float(max(self.table("validations").get("mean", []), default=np.nan))
+        return largest(self.table("validations").get("mean", np.zeros(0)), np.nan)
 
     @property
     def has_curves(self) -> bool:
@@ -122,7 +126,34 @@ class RunDirectory:
         Raises:
             RunError: the table is damaged.
         """
-        return {name: np.array(values) for name, values in read_table(self.path / f"{name}.csv").items()}
+        path = self.path / f"{name}.csv"
+        return _Columns(path, {name: np.array(values) for name, values in read_table(path).items()})
+
+
+class _Columns(dict[str, np.ndarray]):
+    """Columns by name; one that is missing is an error for the user."""
+
+    def __init__(self, path: Path, columns: dict[str, np.ndarray]):
+        super().__init__(columns)
+        self._path = path
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise RunError(f"{self._path} is damaged: it has no column {name!r}.")
+
+
+def _check(about: Any):
+    """Raises KeyError, TypeError, AttributeError: this is not the contents of run.json."""
+    settings = about["settings"]
+    names = [settings["env"]["id"], settings.get("algo") or settings.get("algorithm", "dqn")]
+    names += [about.get("score", ""), *about.get("actions", ())]
+    target = settings.get("run", settings).get("stop_return")
+    if not all(isinstance(name, str) for name in names) or not isinstance(target, int | float | None):
+        raise TypeError("a name is no text, or the target no number")
+
+
+def largest(values: np.ndarray, default: float) -> float:
+    """The largest finite value."""
+    return float(max(values[np.isfinite(values)], default=default))
 
 
 def find_runs(directory: Path = RUNS) -> list[RunDirectory]:
@@ -142,17 +173,22 @@ def newest_run(directory: Path = RUNS) -> RunDirectory:
     """
     runs = find_runs(directory)
     if not runs:
-        raise RunError(f"No runs in {directory}: start one with python run_dino.py train.")
+        raise RunError(f"No runs in {directory}: start one with {command_line('train')}.")
     return runs[0]
 
 
 def model_of(path: Path) -> Path:
-    """The model that a user names: an .h5 file, or a run's directory for its best model.
+    """The model that a user names: an .h5 file, a run's directory for its best model, or a folder that
+    export-hub wrote.
 
     Raises:
-        RunError: a directory that is not a run, or has no model yet.
+        RunError: a directory that is none of these, or a run that has no model yet.
     """
-    return RunDirectory(path).best_model if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    if (path / HUB_MODEL).exists() and not (path / ABOUT).exists():
+        return path / HUB_MODEL
+    return RunDirectory(path).best_model
 
 
 def videos_dir(model: Path) -> Path:

@@ -1,7 +1,6 @@
 """The files of a search for hyper-parameters: the outcome of each trial, and their ranking as CSV."""
 
 import csv
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +11,7 @@ from pydantic import AllowInfNan
 
 from dino_rl.config import from_dict
 from dino_rl.errors import ConfigError, RunError
+from dino_rl.runs.input import read_json
 from dino_rl.runs.output import reason, whole_file, write_json
 
 OUTCOME = "outcome.json"
@@ -74,7 +74,7 @@ def load_outcomes(directory: Path) -> list[Outcome]:
     outcomes = []
     for path in sorted(directory.glob(f"*/{OUTCOME}")):
         try:
-            outcomes.append(from_dict(Outcome, json.loads(path.read_text(encoding="utf-8"))))
+            outcomes.append(from_dict(Outcome, read_json(path)))
         except (OSError, ValueError, ConfigError) as error:
             raise RunError(
                 f"{path} is damaged ({reason(error)}): delete it, and the trial is run again."

@@ -2,6 +2,7 @@
 
 import subprocess
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,10 +17,27 @@ from dino_rl.runs.output import cannot_write, check_writable, make_directory, wh
 # animations are smaller and slower, for pages that show no videos.
 FORMATS = {
     ".mp4": "-c:v libx264 -crf 20 -pix_fmt yuv420p -movflags +faststart",
-    ".webp": "-vf fps=20,scale=640:-2:flags=area -c:v libwebp -quality 60 -compression_level 6 -loop 0",
-    ".gif": "-vf fps=20,scale=640:-2:flags=area,split[a][b];[a]palettegen[p];[b][p]paletteuse -loop 0",
+    ".webp": "-vf {scaled} -c:v libwebp -quality {quality} -compression_level 6 -loop 0",
+    ".gif": "-vf {scaled},split[a][b];[a]palettegen[p];[b][p]paletteuse -loop 0",
 }
 MAX_ENLARGED = (480, 1280)  # rows and columns up to which a small canvas is enlarged
+
+
+@dataclass(frozen=True)
+class Animation:
+    """How large animations are; videos have the size and the rate of their frames."""
+
+    fps: int = 20
+    """Frames per second, at most those of the video."""
+    width: int = 640
+    """Pixels."""
+    quality: int = 60
+    """Of WebP, 0 to 100."""
+
+    def options(self, suffix: str) -> str:
+        """Of ffmpeg, for a format."""
+        scaled = f"fps={self.fps},scale={self.width}:-2:flags=area"
+        return FORMATS[suffix].format(scaled=scaled, quality=self.quality)
 
 
 def check_video(path: Path):
@@ -39,15 +57,17 @@ class VideoWriter:
     Args:
         path: the file. It appears, complete, at `close`; a file that exists stays until then.
         fps: frames per second.
+        animation: size of an animation.
 
     Raises:
         RunError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, fps: float):
+    def __init__(self, path: Path, fps: float, animation: Animation = Animation()):
         check_video(path)
         self._path = path
         self._fps = fps
+        self._options = animation.options(path.suffix)
         self._shape: tuple[int, ...] = ()
         self._ffmpeg: subprocess.Popen | None = None
         self._file = ExitStack()
@@ -80,7 +100,7 @@ class VideoWriter:
         source = (
             f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {Fraction(self._fps).limit_denominator()}"
         )
-        target = f"-an {FORMATS[self._path.suffix]}"
+        target = f"-an {self._options}"
         return subprocess.Popen(
             [
                 imageio_ffmpeg.get_ffmpeg_exe(),

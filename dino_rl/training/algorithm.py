@@ -23,6 +23,8 @@ class Slice:
     """Time spent on learning."""
     wait_s: float = 0.0
     """Time spent on waiting for environments."""
+    ends: list[dict[str, str]] = field(default_factory=list)
+    """How each of the episodes ended, if that is known: see `Task.describe_end`."""
     fault: EnvError | None = None
     """Why the environments had to be made anew; their episodes were abandoned."""
 
@@ -87,8 +89,13 @@ class Algorithm(Protocol):
         """Take over the checkpoint in `run_dir`, whose state was loaded."""
         ...
 
-    def save_model(self, run_dir: Path, card: dict[str, Any]) -> None:
-        """Write the agent as it is now, to play with, and its card."""
+    def save_model(self, path: Path, card: dict[str, Any]) -> None:
+        """Write the agent as it is now, to play with, and its card.
+
+        Args:
+            path: of the model: `model_file` in the run's directory, or a file of its kind.
+            card: what is known of the model.
+        """
         ...
 
     def close(self) -> None:

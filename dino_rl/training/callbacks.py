@@ -1,29 +1,38 @@
 """What receives the events of a run: validation, checkpoints, tables. A new one is a class here or anywhere,
 and one line in `dino_rl/experiment.py`."""
 
+import logging
 import math
+import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from dino_rl.envs.task import Task
-from dino_rl.errors import EnvError
-from dino_rl.runs.csv_log import RunLog
+from dino_rl.errors import NotFiniteError
+from dino_rl.runs.clip import Clip
+from dino_rl.runs.csv_log import VALIDATION_COLUMNS, RunLog
+from dino_rl.runs.run_directory import BEST_GAME
 from dino_rl.training.algorithm import Slice
-from dino_rl.training.local import Decision, LocalAlgorithm
-from dino_rl.training.rollout import Evaluation, Stopped, play_in_parallel
+from dino_rl.training.clips import LastFrames
+from dino_rl.training.faults import ReplaceableEnvs
+from dino_rl.training.rollout import Evaluation, Stopped
 from dino_rl.training.run import Callback, Run, RunConfig
 from dino_rl.training.statistics import IntervalClock, mean
 
 INTERVAL_S = 10.0  # from one row of intervals.csv to the next
 # Validation games have explicit seeds, far from the test seeds, which start at 0.
 VALIDATION_SEED = 1_000_000
-VALIDATION_ATTEMPTS = 5  # where the environments fail
 VALIDATION_STEPS_PER_POINT = 150  # environment steps of a run for each point where validation games end
+
+SAVING_SHARE = 0.05  # of the time of a run, at most
+
+log = logging.getLogger(__name__)
 
 
 class Intervals(Callback):
@@ -74,6 +83,7 @@ class Validation(Callback):
         self._done = 0
         self._not_before = 0  # environment steps
         self._validated_step: int | None = None
+        self._clips: dict[int, Clip] = {}  # of the last validation, by seed
 
     def max_score(self, run: Run) -> int | None:
         """Where games end: earlier in short runs, which the games of good agents would fill."""
@@ -106,32 +116,37 @@ class Validation(Callback):
             self._best_mean = evaluation.mean
         names = ("mean", "median", "max", "min", "capped", "games")
         row = {"step": run.step, "minutes": run.minutes, **{name: summary[name] for name in names}}
-        run.emit("on_validation", row | {"best": int(best)})
+        best_game = max(evaluation.episodes, key=lambda episode: episode.score)
+        details = {"clip": self._clips.pop(best_game.seed, None), "episodes": evaluation.episodes}
+        run.emit("on_validation", row | {"best": int(best), **details})
+        self._clips.clear()
 
     def _play(self, run: Run) -> Evaluation | None:
         """The games; None if the run was stopped meanwhile."""
         games = self._config.validation_games
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + games)
+        opened: list[gymnasium.vector.VectorEnv] = []
+
+        def make() -> Iterator[gymnasium.vector.VectorEnv]:
+            for env in self._task.make_validation_envs(games, self.max_score(run)):
+                opened.append(LastFrames(env) if self._task.spec.observation.is_image else env)
+                yield opened[-1]
 
         def policy(observations: np.ndarray) -> np.ndarray:
             if run.stopped:
                 raise Stopped
             return run.algorithm.act_greedily(observations)
 
-        for attempt in range(1, VALIDATION_ATTEMPTS + 1):
-            try:
-                with ExitStack() as opened:
-                    envs = [
-                        opened.enter_context(closing(env))
-                        for env in self._task.make_validation_envs(games, self.max_score(run))
-                    ]
-                    return play_in_parallel(envs, policy, seeds)
-            except EnvError:
-                if attempt == VALIDATION_ATTEMPTS:
-                    raise
-            except Stopped:
-                return None
-        return None
+        try:
+            # Training plays in environments of the same kind: they can be made.
+            with ReplaceableEnvs(make, lambda error: run.report_fault("validation", error), True) as envs:
+                evaluation = envs.play(policy, seeds)
+        except Stopped:
+            return None
+        for env in opened:
+            if isinstance(env, LastFrames):
+                self._clips = env.clips | self._clips
+        return evaluation
 
     def state(self) -> dict[str, Any]:
         return {
@@ -157,10 +172,17 @@ class StopAtReturn(Callback):
 
 
 class CsvLog(Callback):
-    """Writes episodes.csv, intervals.csv, validations.csv, and iterations.csv where there are iterations."""
+    """Writes episodes.csv, intervals.csv, validations.csv and validation_games.csv, and where there are some,
+    iterations.csv and faults.csv.
 
-    def __init__(self, run_dir: Path):
+    Args:
+        run_dir: of the run.
+        ending_keys: of a validation game's last `info`, which are logged.
+    """
+
+    def __init__(self, run_dir: Path, ending_keys: tuple[str, ...] = ()):
         self._run_dir = run_dir
+        self._ending_keys = ending_keys
         self._log: RunLog | None = None
 
     def on_start(self, run: Run) -> None:
@@ -170,6 +192,7 @@ class CsvLog(Callback):
             algorithm.episode_columns,
             algorithm.interval_columns,
             algorithm.iteration_columns,
+            self._ending_keys,
             run.step,
         )
 
@@ -189,7 +212,20 @@ class CsvLog(Callback):
         table.add({name: row[name] for name in table.columns})
 
     def on_validation(self, run: Run, row: dict[str, Any]) -> None:
-        self._open_log.validations.add(row)
+        table = self._open_log.validations
+        table.add({name: row[name] for name in table.columns})
+        for game in row["episodes"]:
+            facts = {
+                "seed": game.seed,
+                "score": game.score,
+                "length": game.length,
+                "capped": int(game.capped),
+            }
+            ending = {name: game.info.get(name) for name in self._ending_keys}
+            self._open_log.games.add({"step": row["step"], "minutes": row["minutes"], **facts, **ending})
+
+    def on_fault(self, run: Run, row: dict[str, Any]) -> None:
+        self._open_log.faults.add(row)
 
     def close(self) -> None:
         if self._log is not None:
@@ -197,18 +233,18 @@ class CsvLog(Callback):
 
 
 class KeepBest(Callback):
-    """Saves the model of the best validation, and its card.
+    """Saves the model of the best validation, its card, and the end of its best game.
 
     Args:
         run_dir: of the run.
-        make_card: the card, from facts about the training and about the validation.
+        make_card: the card, from the run and facts about the validation.
         validation: measures the agent.
     """
 
     def __init__(
         self,
         run_dir: Path,
-        make_card: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]],
+        make_card: Callable[..., dict[str, Any]],
         validation: Validation,
     ):
         self._run_dir = run_dir
@@ -218,19 +254,20 @@ class KeepBest(Callback):
     def on_validation(self, run: Run, row: dict[str, Any]) -> None:
         if not row["best"]:
             return
-        training = {
-            "steps": run.step,
-            "total_steps": run.budget.total,
-            "updates": run.algorithm.updates,
-            "minutes": round(run.minutes, 1),
-            "seed": run.config.seed,
+        validation = {
+            **{name: row[name] for name in VALIDATION_COLUMNS},
+            "first_seed": VALIDATION_SEED,
+            "max_score": self._validation.max_score(run),
         }
-        validation = {**row, "first_seed": VALIDATION_SEED, "max_score": self._validation.max_score(run)}
-        run.algorithm.save_model(self._run_dir, self._make_card(training, validation))
+        model = self._run_dir / run.algorithm.model_file
+        run.algorithm.save_model(model, self._make_card(run, validation=validation))
+        if row["clip"]:
+            row["clip"].save(self._run_dir / BEST_GAME)
 
 
 class Checkpoints(Callback):
-    """Saves the run at even times, when its environments failed, and at its end."""
+    """Saves the run at even times, and when it ends in any way. A large replay memory takes long to save, so
+    that the times become longer as it fills."""
 
     def __init__(self, run_dir: Path, config: RunConfig):
         self._run_dir = run_dir
@@ -240,32 +277,22 @@ class Checkpoints(Callback):
         self._due_s = run.seconds + self._period_s
 
     def on_slice(self, run: Run, part: Slice) -> None:
-        # After a fault, because new environments may not start.
-        if part.fault or run.seconds > self._due_s:
+        if run.seconds > self._due_s:
             self.save(run)
 
     def on_end(self, run: Run) -> None:
         self.save(run)
 
+    def on_failure(self, run: Run) -> None:
+        with suppress(NotFiniteError):  # the last checkpoint is the last good state
+            self.save(run)
+
     def save(self, run: Run) -> None:
+        started = time.monotonic()
         run.algorithm.save(self._run_dir, run.state())
-        self._due_s = run.seconds + self._period_s
-
-
-class Annotate(Callback):
-    """Shows in the window of the games what the agent computes for the last one."""
-
-    def __init__(self, task: Task):
-        self._task = task
-
-    def on_start(self, run: Run) -> None:
-        if isinstance(run.algorithm, LocalAlgorithm):
-            run.algorithm.on_decision.append(self._show)
-
-    def _show(self, decision: Decision):
-        last = len(decision.actions) - 1
-        title = f"step {decision.step:,}{', greedy' * bool(decision.greedy[last])}"
-        self._task.annotate(decision.env, last, decision.values[last], int(decision.actions[last]), title)
+        took_s = time.monotonic() - started
+        log.debug("saved a checkpoint at step %d in %.1f s", run.step, took_s)
+        self._due_s = run.seconds + max(self._period_s, took_s / SAVING_SHARE)
 
 
 class PlotIterations(Callback):

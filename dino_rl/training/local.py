@@ -15,12 +15,13 @@ from dino_rl.agents.agent import Agent, Transition
 from dino_rl.envs.task import Task
 from dino_rl.errors import EnvError
 from dino_rl.runs import checkpoint
-from dino_rl.runs.model_file import BEST_MODEL, save_model
+from dino_rl.runs.model_file import BEST_MODEL, check_weights, save_model
 from dino_rl.spec import DRAWN_SEEDS_FROM
 from dino_rl.training.algorithm import Slice
+from dino_rl.training.faults import FaultCount
+from dino_rl.training.finite import check_observation, check_step
 from dino_rl.training.statistics import EpisodeStatistics
 
-MAX_FAULTS = 5  # of the environments, without a single step between them
 LAST_DRAWN_SEED = 2**32 - 2**16  # environment i gets the seed drawn plus i, which must stay below 2**32
 
 
@@ -39,6 +40,8 @@ class Decision:
     """int64 [N]."""
     greedy: np.ndarray
     """bool [N], the environments that never explore."""
+    infos: dict[str, Any]
+    """Of the step that led to the observations: arrays [N] by name."""
 
 
 class LocalAlgorithm:
@@ -49,7 +52,7 @@ class LocalAlgorithm:
         agent: acts and learns.
         rngs: "env" draws the environments' seeds; "explore" and "replay" are the agent's, kept here for
             checkpoints.
-        watch: show the games in a window.
+        pictures: the games will be asked for pictures.
 
     Raises:
         EnvError: the environments cannot be made.
@@ -60,21 +63,30 @@ class LocalAlgorithm:
 
     model_file = BEST_MODEL
 
-    def __init__(self, task: Task, agent: Agent, rngs: dict[str, np.random.Generator], watch: bool = False):
+    def __init__(
+        self, task: Task, agent: Agent, rngs: dict[str, np.random.Generator], pictures: bool = False
+    ):
         self.task = task
         self.agent = agent
         self.on_decision: list[Callable[[Decision], None]] = []
         self._rngs = rngs
-        self._watch = watch
+        self._pictures = pictures
         config, spec = task.config, task.spec
         self._greedy = np.arange(config.num_envs) >= config.num_envs - config.greedy_envs
         self._statistics = EpisodeStatistics(config.num_envs, spec.actions, spec.info_keys)
-        self._faults = 0
+        self._faults = FaultCount()
+        self._unreported: EnvError | None = None
         self._stepper = ThreadPoolExecutor(1)
         self._env: gymnasium.vector.VectorEnv | None = None
-        self._make_env()
+        try:
+            self._make_env()
+        except EnvError as error:  # once more: a browser can die while it starts
+            self._faults.add(error)
+            self._make_env()
+            self._unreported = error
         self._fresh = True  # the environments are to be reset
         self._observation: np.ndarray = np.empty(0)
+        self._infos: dict[str, Any] = {}
         self._first = self._last = np.zeros(config.num_envs, bool)
 
     @property
@@ -96,7 +108,15 @@ class LocalAlgorithm:
     # --- Playing and learning -----------------------------------------------------------------------------
 
     def iterate(self, step: int, progress: float) -> Slice:
-        """One step of all environments, and the updates that are due."""
+        """One step of all environments, and the updates that are due.
+
+        Raises:
+            EnvError: the environments failed again and again.
+            NotFiniteError: a reward, an observation or a loss is not finite.
+        """
+        if self._unreported:
+            fault, self._unreported = self._unreported, None
+            return Slice(fault=fault)
         try:
             if self._env is None:
                 self._make_env()
@@ -108,7 +128,7 @@ class LocalAlgorithm:
         observation, first, last = self._observation, self._first, self._last
         actions, values = self.agent.act(observation, progress)
         for listen in self.on_decision:
-            listen(Decision(self._env, step, observation, values, actions, self._greedy))
+            listen(Decision(self._env, step, observation, values, actions, self._greedy, self._infos))
         # The environments step in a thread that waits for the browser; meanwhile the agent learns.
         stepping = self._stepper.submit(self._env.step, actions)
         started = time.monotonic()
@@ -119,7 +139,8 @@ class LocalAlgorithm:
         except EnvError as error:
             return self._fault(error, iteration, learned - started)
         waited = time.monotonic()
-        self._faults = 0
+        self._faults.progress()
+        check_step(next_observation, reward)
         self.agent.observe(
             Transition(
                 observation,
@@ -134,6 +155,7 @@ class LocalAlgorithm:
             )
         )
         self._statistics.step(actions, reward)
+        ended = np.flatnonzero(terminated | truncated).tolist()
         episodes = [
             {
                 "env": i,
@@ -141,33 +163,34 @@ class LocalAlgorithm:
                 **self._statistics.episode(i, infos),
                 **self.agent.episode_metrics(i),
             }
-            for i in np.flatnonzero(terminated | truncated).tolist()
+            for i in ended
         ]
+        ends = [self.task.describe_end(infos, i) for i in ended if terminated[i]]
         # Next-step autoreset: after the end of an episode comes the first observation of another.
         self._observation, self._first, self._last = next_observation, last, terminated | truncated
+        self._infos = infos
         self._statistics.begin(self._first, infos)
-        return Slice(len(actions), episodes, iteration, learn_s=learned - started, wait_s=waited - learned)
+        return Slice(len(actions), episodes, iteration, learned - started, waited - learned, ends)
 
     def _make_env(self):
-        self._env = self.task.make_training_env(self._watch)
+        self._env = self.task.make_training_env(self._pictures)
         self._fresh = True
 
     def _reset(self):
         assert self._env is not None
         self.agent.reset()
         seed = int(self._rngs["env"].integers(DRAWN_SEEDS_FROM, LAST_DRAWN_SEED))
-        self._observation, infos = self._env.reset(seed=seed)
+        self._observation, self._infos = self._env.reset(seed=seed)
+        check_observation(self._observation)
         self._first = np.ones(self._env.num_envs, bool)
         self._last = ~self._first
-        self._statistics.begin(self._first, infos)
+        self._statistics.begin(self._first, self._infos)
         self._fresh = False
 
     def _fault(self, error: EnvError, iteration: dict | None = None, learn_s: float = 0.0) -> Slice:
         """The environments failed: the next iteration makes new ones."""
         self._close_env()
-        self._faults += 1
-        if self._faults > MAX_FAULTS:
-            raise error
+        self._faults.add(error)
         return Slice(iteration=iteration, learn_s=learn_s, fault=error)
 
     def act_greedily(self, observations: np.ndarray) -> np.ndarray:
@@ -179,13 +202,19 @@ class LocalAlgorithm:
     # --- Saving -------------------------------------------------------------------------------------------
 
     def save(self, run_dir: Path, state: dict[str, Any]) -> None:
+        """As `Algorithm.save`.
+
+        Raises:
+            NotFiniteError: weights are not finite. The checkpoint before stays.
+        """
         save_agent(run_dir, self.agent, self._rngs, state)
 
     def restore(self, run_dir: Path, state: dict[str, Any]) -> None:
         restore_agent(run_dir, self.agent, self._rngs, state)
 
-    def save_model(self, run_dir: Path, card: dict[str, Any]) -> None:
-        save_model(run_dir / BEST_MODEL, self.agent.network, card)
+    def save_model(self, path: Path, card: dict[str, Any]) -> None:
+        check_weights({"the model": self.agent.network})
+        save_model(path, self.agent.network, card)
 
     def close(self) -> None:
         self._close_env()
@@ -199,10 +228,14 @@ class LocalAlgorithm:
 
 
 def save_agent(run_dir: Path, agent: Agent, rngs: dict[str, np.random.Generator], state: dict[str, Any]):
-    """Write a checkpoint of an agent and its random generators, with the `state` of its run."""
+    """Write a checkpoint of an agent and its random generators, with the `state` of its run.
+
+    Raises:
+        NotFiniteError: weights are not finite. The checkpoint before stays.
+    """
+    check_weights(agent.networks)
     random = {name: rng.bit_generator.state for name, rng in rngs.items()}
-    state = state | agent.counters() | {"random": random}
-    checkpoint.save(run_dir, agent.networks, agent.arrays(), state)
+    checkpoint.save(run_dir, agent.networks, agent.arrays(), state | agent.counters() | {"random": random})
 
 
 def restore_agent(run_dir: Path, agent: Agent, rngs: dict[str, np.random.Generator], state: dict[str, Any]):
@@ -214,5 +247,4 @@ def restore_agent(run_dir: Path, agent: Agent, rngs: dict[str, np.random.Generat
     with checkpoint.reading(run_dir):
         for name, rng in rngs.items():
             rng.bit_generator.state = state["random"][name]
-        networks, arrays = checkpoint.load(run_dir, agent.networks)
-        agent.restore(networks, arrays, state)
+        agent.restore(checkpoint.load(run_dir, agent.networks, agent.max_array_bytes), state)

@@ -1,14 +1,17 @@
 """Games without learning, and their statistics."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 import gymnasium
 import numpy as np
 
+from dino_rl.training.finite import check_observation, check_step
+
 Policy = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> actions [N]
+OnStep = Callable[[dict[int, float]], None]  # receives the scores so far of the running games, by seed
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def play_episodes(
     policy: Policy,
     seeds: Iterable[int],
     on_episode: Callable[[Episode], None] = lambda episode: None,
+    on_step: OnStep | None = None,
 ) -> Evaluation:
     """One game for each seed, `env.num_envs` at a time.
 
@@ -88,6 +92,10 @@ def play_episodes(
         policy: observations to actions.
         seeds: one for each game. They are drawn as games start, so the iterable may be infinite.
         on_episode: called with each game as it ends.
+        on_step: called after each step.
+
+    Raises:
+        NotFiniteError: an observation or a reward is not finite.
     """
     num_envs = env.num_envs
     waiting = iter(seeds)
@@ -97,13 +105,18 @@ def play_episodes(
     taken: list[list[int]] = [[] for _ in range(num_envs)]
     result: dict[int, Episode] = {}
     observations, infos = env.reset(seed=[seed or 0 for seed in playing])  # type: ignore[arg-type]
+    check_observation(observations)
     while any(seed is not None for seed in playing):
         actions = policy(observations)
         observations, rewards, terminated, truncated, infos = env.step(actions)
+        check_step(observations, rewards)
         returns += rewards
         late += infos.get("late_frames", np.zeros(num_envs)) > 0
         for i, action in enumerate(actions.tolist()):
             taken[i].append(action)
+        if on_step:
+            scores = infos.get("score", returns)
+            on_step({seed: float(scores[i]) for i, seed in enumerate(playing) if seed is not None})
         over = terminated | truncated
         if not over.any():
             continue
@@ -146,10 +159,13 @@ def play_in_parallel(
     policy: Policy,
     seeds: Sequence[int],
     on_episode: Callable[[Episode], None] = lambda episode: None,
+    on_step: OnStep | None = None,
+    without: Collection[int] = (),
 ) -> Evaluation:
     """As `play_episodes`, in several environments at once, each in its own thread: while one waits for its
     browser, the policy, which must be thread-safe, acts for another. Which environment plays a seed is fixed,
-    so equal calls play equal games.
+    so equal calls play equal games. `on_episode` and `on_step` are called in these threads. The seeds in
+    `without` are left out.
     """
     stop = threading.Event()
 
@@ -160,8 +176,9 @@ def play_in_parallel(
 
     with ThreadPoolExecutor(len(envs)) as pool:
         running = [
-            pool.submit(play_episodes, env, act, seeds[i :: len(envs)], on_episode)
-            for i, env in enumerate(envs)
+            pool.submit(play_episodes, env, act, left, on_episode, on_step)
+            for env, left in ((env, _left(seeds[i :: len(envs)], without)) for i, env in enumerate(envs))
+            if left
         ]
         try:
             for future in as_completed(running):
@@ -171,6 +188,10 @@ def play_in_parallel(
             raise
     episodes = [episode for future in running for episode in future.result().episodes]
     return Evaluation(sorted(episodes, key=lambda episode: episode.seed))
+
+
+def _left(seeds: Sequence[int], without: Collection[int]) -> Sequence[int]:
+    return [seed for seed in seeds if seed not in without] if without else seeds
 
 
 class Stopped(Exception):

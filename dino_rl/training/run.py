@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 
+from dino_rl.errors import EnvError, NotFiniteError
 from dino_rl.training.algorithm import Algorithm, Slice
 from dino_rl.training.budget import Budget
 from dino_rl.training.statistics import mean
@@ -27,7 +28,7 @@ class RunConfig:
     calibration_steps: Annotated[int, Ge(0)] = 8_000
     """Environment steps before the schedules begin to move, a tenth of the run at most. A run without `steps`
     measures its rate in their second half."""
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
     """Of everything random."""
     validations: Annotated[int, Ge(0)] = 8
     """Validations, evenly over the run: greedy games on held-out seeds, which choose the best model."""
@@ -39,10 +40,14 @@ class RunConfig:
     validation_share: Annotated[float, Gt(0)] = 0.6
     """Environment steps of validations for each step of training, at most; they take about a quarter of the
     time of a training step."""
-    checkpoint_minutes: Annotated[float, Gt(0)] = 10.0
-    """Time from one checkpoint to the next."""
+    checkpoint_minutes: Annotated[float, Gt(0)] = 2.0
+    """Time from one checkpoint to the next; more where saving would take over a twentieth of the run."""
     stop_return: float | None = None
     """Stop when the mean return of the last 100 episodes reaches this."""
+    tensorboard: bool = True
+    """Write a TensorBoard event file in the run's directory."""
+    report: bool = True
+    """Write a page about the run at its end: report.html in its directory."""
 
 
 class Callback:
@@ -64,10 +69,17 @@ class Callback:
         """An iteration of the algorithm ended; a row of iterations.csv, and its returns."""
 
     def on_validation(self, run: "Run", row: dict[str, Any]) -> None:
-        """The agent was measured; a row of validations.csv. `best`: better than ever before in the run."""
+        """The agent was measured; a row of validations.csv, `episodes`, its games, and `clip`, the end of the
+        best game (None where the agent sees no frames). `best`: better than ever before in the run."""
+
+    def on_fault(self, run: "Run", row: dict[str, Any]) -> None:
+        """Environments stopped working and are made anew; a row of faults.csv."""
 
     def on_end(self, run: "Run") -> None:
         """The run reached its end, or was stopped."""
+
+    def on_failure(self, run: "Run") -> None:
+        """The run cannot go on: its environments fail again and again, or a number is not finite."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, JSON-ready; names are shared by all callbacks."""
@@ -142,6 +154,16 @@ class Run:
         return self.budget.progress(self.step)
 
     @property
+    def seconds_left(self) -> float | None:
+        """An estimate of the time to the end of the run; None while there is none."""
+        ends = []
+        if self.config.minutes is not None:
+            ends.append(60 * self.config.minutes - self.seconds)
+        if self.budget.total is not None and self.step:
+            ends.append((self.budget.total - self.step) * self.seconds / self.step)
+        return max(0.0, min(ends)) if ends else None
+
+    @property
     def return_mean(self) -> float:
         """Of the last 100 episodes; NaN before the first."""
         return mean(self.returns)
@@ -169,16 +191,34 @@ class Run:
         """Train to the end.
 
         Raises:
-            EnvError: the environments failed again and again; a checkpoint was saved before.
+            EnvError: the environments failed again and again; a checkpoint was saved.
+            NotFiniteError: a loss, a weight, a reward or an observation is not finite. A checkpoint was
+                saved, unless the weights are not finite.
         """
         self.emit("on_start")
-        while not self.finished:
-            part = self.algorithm.iterate(self.step, self.progress)
-            self._count(part)
-            self.emit("on_slice", part)
-        self.emit("on_end")
+        try:
+            while not self.finished:
+                part = self.algorithm.iterate(self.step, self.progress)
+                self._count(part)
+                self.emit("on_slice", part)
+            self.emit("on_end")
+        except (EnvError, NotFiniteError):
+            self.emit("on_failure")
+            raise
+
+    def report_fault(self, kind: str, error: EnvError) -> None:
+        """Tell the callbacks that environments stopped working.
+
+        Args:
+            kind: what they were for: "training" or "validation".
+            error: what happened.
+        """
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        self.emit("on_fault", {"time": now, "step": self.step, "kind": kind, "message": str(error)})
 
     def _count(self, part: Slice):
+        if part.fault:
+            self.report_fault("training", part.fault)
         self.step += part.steps
         self.budget.measure(self.step, self.seconds)
         for episode in part.episodes:

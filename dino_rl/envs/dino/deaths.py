@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 OBSTACLES = ("small cactus", "large cactus", "bird")  # in the order of game/bridge.js
 NIGHT_EVERY = 700  # score points
+ENDING_FIELDS = ("speed", "obstacle", "obstacle_size", "obstacle_y", "night", "jumping", "ducking")
 
 
 class EndedGame(Protocol):
@@ -28,9 +29,8 @@ class EndedGame(Protocol):
         """Of the last step."""
 
 
-def describe(game: EndedGame) -> dict[str, str | int]:
-    """One crash in words and bands."""
-    info = game.info
+def circumstances(info: Mapping[str, Any]) -> dict[str, str]:
+    """What the dino ran into, what it did, and how fast: from the `info` of the last step."""
     kind = int(info["obstacle"])
     if kind < 0:
         obstacle = "nothing in sight"
@@ -39,13 +39,17 @@ def describe(game: EndedGame) -> dict[str, str | int]:
     else:
         obstacle = f"{int(info['obstacle_size'])} {OBSTACLES[kind]}"
     doing = "jumping" if info["jumping"] else "ducking" if info["ducking"] else "running"
+    speed = int(info["speed"])
+    return {"obstacle": obstacle, "speed": f"{speed}-{speed + 1}", "doing": doing}
+
+
+def describe(game: EndedGame) -> dict[str, str | int]:
+    """One crash in words and bands."""
     return {
         "seed": game.seed,
         "score": int(game.score),
-        "obstacle": obstacle,
-        "speed": f"{int(info['speed'])}-{int(info['speed']) + 1}",
-        "doing": doing,
-        "light": "night" if info["night"] else "day",
+        **circumstances(game.info),
+        "light": "night" if game.info["night"] else "day",
         "after_night_began": int(game.score) % NIGHT_EVERY,
     }
 

@@ -16,7 +16,10 @@ from dino_rl.browser.observation import Observation
 from dino_rl.envs.dino.episodes import Episodes, Games
 from dino_rl.envs.dino.options import DinoOptions
 from dino_rl.envs.dino.variation import GameVariation
+from dino_rl.envs.task import Pictures
 from dino_rl.errors import DinoError
+
+NO_PICKLE = "An environment owns a browser and cannot be pickled or copied: pickle its `spec`."
 
 
 class DinoVectorEnv(gymnasium.vector.VectorEnv):
@@ -104,7 +107,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         self.single_action_space = self._episodes.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._annotation: dict | None = None
+        self._draws: bytes | None = b""  # of the last step; None: to be asked for in the next
         self._pace = _Pace(self.decision_interval_frames / 60 if render_mode == "human" else 0.0)
         if headless is None:
             headless = render_mode != "human"
@@ -171,7 +174,9 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
             raise ResetNeeded("Call reset before step.")
         fresh = self._episodes.over & (self._autoreset == AutoresetMode.NEXT_STEP)
         resets = self._next_games(fresh)
-        observation = self.arena.step(actions, self.decision_interval_frames, resets, self._annotation)
+        draws = self._draws is None
+        observation = self.arena.step(actions, self.decision_interval_frames, resets, draws)
+        self._draws = observation.draws
         rewards, terminated, truncated = self._episodes.advance(observation, fresh)
         final: dict[str, Any] = {}
         if self._autoreset == AutoresetMode.SAME_STEP and self._episodes.over.any():
@@ -196,21 +201,13 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         final = {"final_obs": final_obs, "_final_obs": over, "final_info": final_info, "_final_info": over}
         return final, observation
 
-    def annotate(self, index: int, values: Sequence[float], action: int, title: str):
-        """Show in the window, from the next step on, the newest frame of a game and the agent's decision.
-
-        Args:
-            index: of the game.
-            values: one for each action.
-            action: the chosen one.
-            title: one line.
-        """
-        self._annotation = {
-            "game": index,
-            "values": [float(value) for value in values],
-            "action": int(action),
-            "title": title,
-        }
+    def take_pictures(self) -> Pictures | None:
+        """All games after the last step; None: the next step will have them."""
+        draws, self._draws = self._draws, b""
+        if draws:
+            return Pictures(sprites=draws, sheets=self.arena.sheets)
+        self._draws = None
+        return None
 
     def _next_games(
         self, mask: np.ndarray, seeds: Sequence[int | None] | None = None
@@ -232,7 +229,7 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
         """The games' canvases, uint8 [150, W, 3] each, with "rgb_array"."""
         if self.render_mode != "rgb_array":
             return None
-        return tuple(self.arena.canvas(game) for game in range(self.num_envs))
+        return tuple(self.arena.canvases())
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """An attribute of this environment, once for each game, as with `SyncVectorEnv`."""
@@ -241,6 +238,9 @@ class DinoVectorEnv(gymnasium.vector.VectorEnv):
     def close_extras(self, **kwargs: Any):
         """Stop the browser."""
         self.arena.close()
+
+    def __reduce__(self):
+        raise TypeError(NO_PICKLE)
 
 
 class DinoEnv(gymnasium.Env):
@@ -336,9 +336,15 @@ class DinoEnv(gymnasium.Env):
             info,
         )
 
-    def annotate(self, index: int, values: Sequence[float], action: int, title: str):
-        """As `DinoVectorEnv.annotate`; `index` is 0."""
+    def annotate(self, values: Sequence[float], action: int, title: str):
+        """As `Game.annotate`."""
         self.game.annotate([float(value) for value in values], int(action), title)
+
+    def take_pictures(self) -> Pictures | None:
+        """The game after the last step; None: the next step will have a picture."""
+        picture, self.game.picture = self.game.picture, b""
+        self.game.picture_wanted = not picture
+        return Pictures(png=picture) if picture else None
 
     def _info(self, observation: Observation) -> dict[str, Any]:
         info = {name: values.item() for name, values in self._episodes.info(observation).items()}
@@ -357,6 +363,9 @@ class DinoEnv(gymnasium.Env):
     def close(self):
         """Stop the browser. A second call has no effect."""
         self.game.end()
+
+    def __reduce__(self):
+        raise TypeError(NO_PICKLE)
 
 
 class _Pace:

@@ -16,6 +16,8 @@ from dino_rl.spec import DRAWN_SEEDS_FROM
 # Fields of the game's state in `info`, for statistics. `obstacle` is an index of `deaths.OBSTACLES`.
 INFO_FIELDS = ("speed", "seed", "obstacle", "obstacle_size", "obstacle_y", "night", "jumping", "ducking")
 
+SEEDS = 2**32  # of games; the page's own random numbers have no more
+
 Games = GameSettings | GameVariation | Sequence[GameSettings | GameVariation]
 
 
@@ -79,7 +81,12 @@ class Episodes:
             rng: draws the seed, if none is given, and the settings.
             seed: always starts a new game. Without a seed, a game that crashed may be rewound to a moment
                 before its crash (`GameVariation.rewind_share`).
+
+        Raises:
+            DinoError: the seed is out of range.
         """
+        if seed is not None and not 0 <= seed < SEEDS:
+            raise DinoError(f"The seed {seed} is out of range: games have seeds from 0 to {SEEDS - 1}.")
         drawn = int(rng.integers(DRAWN_SEEDS_FROM, 2**32)) if seed is None else seed
         settings = self._variations[i].draw(rng)
         share = self._variations[i].rewind_share
@@ -129,8 +136,9 @@ class Episodes:
         return self._frames.stacked()
 
     def info(self, observation: Observation) -> dict[str, np.ndarray]:
-        """What `info` contains, as arrays [N]: `score` int64, the others float64."""
-        return {"score": observation.scores} | {name: observation.column(name).copy() for name in INFO_FIELDS}
+        """What `info` contains, as arrays [N]: `score` and `seed` int64, the others float64."""
+        info = {"score": observation.scores} | {name: observation.column(name).copy() for name in INFO_FIELDS}
+        return info | {"seed": info["seed"].astype(np.int64)}
 
 
 class FrameStack:

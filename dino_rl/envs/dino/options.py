@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Interval
 
 from dino_rl.errors import DinoError
 
@@ -18,15 +18,15 @@ REWARDS = {  # (for a step survived, for a crash)
 class DinoOptions:
     """Options that an agent depends on. The defaults are those of the shipped model, `models/best.h5`."""
 
-    decision_interval_frames: Annotated[int, Ge(1)] = 2
+    decision_interval_frames: Annotated[int, Interval(ge=1, le=600)] = 2
     """Frames per step; the game runs at 60 frames per second."""
     reward: Literal["survival", "tutorial"] = "survival"
     """"survival": +0.01 for a step survived, -1 for a crash; "tutorial": +0.1 and -1."""
     num_actions: Literal[2, 3] = 3
     """2: nothing, jump; 3: nothing, jump, duck."""
-    stack_size: Annotated[int, Ge(1)] = 4
+    stack_size: Annotated[int, Interval(ge=1, le=64)] = 4
     """Frames in an observation."""
-    stack_stride: Annotated[int, Ge(1)] = 2
+    stack_stride: Annotated[int, Interval(ge=1, le=64)] = 2
     """Steps from one frame of an observation to the next."""
 
     def __post_init__(self):

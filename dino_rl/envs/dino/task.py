@@ -1,21 +1,21 @@
 """Chrome's Dino game as a `Task`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 import gymnasium
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from gymnasium.vector import AutoresetMode
 
 from dino_rl.browser.game_settings import GameSettings
 from dino_rl.browser.observation import SIZE
-from dino_rl.envs.dino.deaths import EndedGame, count, deaths
+from dino_rl.envs.dino.deaths import ENDING_FIELDS, EndedGame, circumstances, count, deaths
 from dino_rl.envs.dino.options import ACTIONS, DinoOptions
 from dino_rl.envs.dino.variation import DINO_ID, GameVariation
-from dino_rl.envs.task import PlayOptions, Task
+from dino_rl.envs.task import Pictures, PlayOptions, Task
 from dino_rl.spec import ObservationSpec, TaskSpec
 
 
@@ -25,7 +25,7 @@ class DinoConfig(DinoOptions):
 
     id: Literal["ChromeDino-v0"] = DINO_ID
     """Gymnasium's id."""
-    num_envs: Annotated[int, Ge(1)] = 16
+    num_envs: Annotated[int, Interval(ge=1, le=4096)] = 16
     """Games in one page, which step together."""
     greedy_envs: Annotated[int, Ge(0)] = 4
     """Of these, how many never explore and play whole games from the start."""
@@ -46,6 +46,7 @@ class DinoTask(Task):
         "constant_speed": False,
         "overlay": False,
         "save_replays": None,
+        "in_page": False,
     }
     shows_frames = True
     window_while_recording = True
@@ -57,6 +58,7 @@ class DinoTask(Task):
             ObservationSpec(shape, np.dtype(np.uint8), self.config.stack_stride),
             ACTIONS[: self.config.num_actions],
             info_keys=("speed",),
+            ending_keys=ENDING_FIELDS,
             frame="canvas rows 24-150, on white, area mean to 80x80 grayscale, newest of the stack last",
             score="score",
         )
@@ -73,14 +75,13 @@ class DinoTask(Task):
 
     # --- Environments -------------------------------------------------------------------------------------
 
-    def make_training_env(self, watch: bool = False) -> gymnasium.vector.VectorEnv:
+    def make_training_env(self, pictures: bool = False) -> gymnasium.vector.VectorEnv:
         config = self.config
         whole = config.variation.as_live(config.variation.base, config.greedy_max_frames)
         varied = config.num_envs - config.greedy_envs
         return self._make_vector(
             config.num_envs,
             game=[config.variation] * varied + [whole] * config.greedy_envs,
-            headless=not watch,
         )
 
     def make_validation_envs(
@@ -100,7 +101,7 @@ class DinoTask(Task):
         yield from self._make_halves(num_envs, (game, game), options.max_score)
 
     def make_single_env(
-        self, options: PlayOptions, window: bool = False, record: bool = False
+        self, options: PlayOptions, window: bool = False, record: bool = False, pictures: bool = False
     ) -> gymnasium.vector.VectorEnv:
         from dino_rl.envs.dino.env import DinoEnv
 
@@ -116,6 +117,18 @@ class DinoTask(Task):
             )
 
         return gymnasium.vector.SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
+
+    def make_watch_envs(
+        self, num_envs: int, max_score: int, window: bool = False, record: bool = False
+    ) -> Iterator[gymnasium.vector.VectorEnv]:
+        """All games in one page."""
+        yield self._make_vector(
+            num_envs,
+            max_score=max_score,
+            autoreset_mode=AutoresetMode.DISABLED,
+            render_mode="rgb_array" if record else None,
+            headless=not window,
+        )
 
     def _make_halves(
         self, num_envs: int, games: tuple[Any, Any], max_score: int | None
@@ -142,14 +155,17 @@ class DinoTask(Task):
 
     # --- Watching and reporting ---------------------------------------------------------------------------
 
-    def annotate(
-        self, env: gymnasium.vector.VectorEnv, index: int, values: np.ndarray, action: int, title: str
-    ) -> None:
-        target: Any = env.envs[index].unwrapped if isinstance(env, gymnasium.vector.SyncVectorEnv) else env
-        target.annotate(index, values.tolist(), int(action), title)
+    def annotate(self, env: gymnasium.vector.VectorEnv, values: np.ndarray, action: int, title: str) -> None:
+        _inner(env).annotate(values.tolist(), int(action), title)
+
+    def pictures(self, env: gymnasium.vector.VectorEnv) -> Pictures | None:
+        return _inner(env).take_pictures()
+
+    def label(self, env: gymnasium.vector.VectorEnv, labels: Sequence[Sequence[str]]) -> None:
+        env.arena.label(labels)  # type: ignore[attr-defined]
 
     def score_of(self, env: gymnasium.vector.VectorEnv) -> float:
-        return env.envs[0].unwrapped.score  # type: ignore[attr-defined]
+        return _inner(env).score
 
     def pace_s(self, options: PlayOptions) -> float:
         return self.config.decision_interval_frames / 60 if options.clock == "lockstep" else 0.0
@@ -164,13 +180,18 @@ class DinoTask(Task):
             "decision_interval_frames": self.config.decision_interval_frames,
         }
 
+    def describe_end(self, infos: dict[str, Any], i: int) -> dict[str, str]:
+        if "obstacle" not in infos:
+            return {}
+        return circumstances({name: values[i] for name, values in infos.items() if not name.startswith("_")})
+
     def count_ends(self, report: dict[str, Any]) -> list[tuple[str, int]]:
         return count(report["deaths"])
 
     def delays(self, env: gymnasium.vector.VectorEnv) -> dict[str, Any]:
         """Of the last thousands of keys: median and 99th percentile in ms, and the shares of those that came
         0, 1, 2... frames after the frame that they answer."""
-        taken = env.envs[0].unwrapped.game.take_delays()  # type: ignore[attr-defined]
+        taken = _inner(env).game.take_delays()
         if not taken["frames"]:
             return {"keys": 0}
         return {
@@ -179,6 +200,12 @@ class DinoTask(Task):
             "p99_ms": float(np.percentile(taken["milliseconds"], 99)),
             "frames": (np.bincount(taken["frames"]) / len(taken["frames"])).round(4).tolist(),
         }
+
+
+def _inner(env: gymnasium.vector.VectorEnv) -> Any:
+    """The environment of this project behind wrappers."""
+    bare = env.unwrapped
+    return bare.envs[0].unwrapped if isinstance(bare, gymnasium.vector.SyncVectorEnv) else bare
 
 
 def _game(options: PlayOptions) -> GameSettings:

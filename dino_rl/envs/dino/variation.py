@@ -1,14 +1,13 @@
 """Games drawn at random, for training."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval
 
 from dino_rl.browser.game_settings import GameSettings
-
-DINO_ID: Final = "ChromeDino-v0"
+from dino_rl.registration import DINO_ID as DINO_ID
 
 Share = Annotated[float, Interval(ge=0, le=1)]
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import gymnasium
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from gymnasium import spaces, wrappers
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
@@ -42,13 +42,13 @@ class GymConfig:
 
     id: str = ""
     """Gymnasium's id; "module:id" imports the module first. Empty in a recipe for any environment."""
-    num_envs: Annotated[int, Ge(1)] = 8
+    num_envs: Annotated[int, Interval(ge=1, le=4096)] = 8
     """Environments that step together."""
     greedy_envs: Annotated[int, Ge(0)] = 0
     """Of these, how many never explore."""
-    stack_size: Annotated[int, Ge(1)] = 4
+    stack_size: Annotated[int, Interval(ge=1, le=64)] = 4
     """Frames in an observation; vectors are not stacked."""
-    frame_size: Annotated[int, Ge(8)] = 84
+    frame_size: Annotated[int, Interval(ge=8, le=1024)] = 84
     """Side of the square that images are resized to, in pixels (Mnih et al. 2015)."""
     terminal_on_life_loss: bool = False
     """In training, a lost life ends an episode's value, though the game continues (Mnih et al. 2015)."""
@@ -68,9 +68,7 @@ def make_vector(
             display for a window.
     """
     if render_mode == "human" and not has_display():
-        raise DinoError(
-            f"There is no display for the window of {config.id}: set DISPLAY, or leave --watch out."
-        )
+        raise DinoError(f"There is no display for the window of {config.id}: set DISPLAY, or use --headless.")
     modes = [None] * (num_envs - 1) + [render_mode]
     makers: list[Callable] = [partial(_make_one, config, mode, training) for mode in modes]
     return SyncVectorEnv(makers, autoreset_mode=autoreset_mode)
@@ -82,17 +80,33 @@ def spec_of(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     Raises:
         DinoError: nothing is registered under this id, or its package is not installed.
     """
+    module, colon, name = env_id.rpartition(":")
     try:
         if env_id.startswith("ALE/"):
             _register_atari()
-        if ":" in env_id:
-            import_module(env_id.partition(":")[0])
-        return gymnasium.spec(env_id.rpartition(":")[2])
+        if colon:
+            if not all(map(str.isidentifier, module.split("."))):
+                raise DinoError(f"Unknown environment {env_id!r}: {module!r} is no name of a module.")
+            import_module(module)
+        return gymnasium.spec(name)
     except ImportError as error:
-        package = PACKAGES.get(str(error.name), error.name)
-        raise DinoError(f"{env_id} needs a package that is not installed: pip install {package}") from error
+        raise DinoError(f"{env_id} needs {_remedy(error, module)}") from error
     except gymnasium.error.Error as error:
         raise DinoError(f"Unknown environment {env_id!r} ({_first_line(error)})") from error
+
+
+def _remedy(error: ImportError, module: str) -> str:
+    """What is missing and how to get it. A package of an unknown name may be a stranger's: no advice to
+    install it."""
+    missing = error.name or ""
+    if missing in PACKAGES:
+        return f"a package that is not installed: pip install {PACKAGES[missing]}"
+    if missing and missing == module.partition(".")[0]:
+        return (
+            f"the module {missing}, which is not found: install what provides it, or run this in the "
+            f"directory of {missing}.py (with --trust if a model or a run names it)."
+        )
+    return f"something that cannot be imported ({_first_line(error)}): install it."
 
 
 def kind_of(env_id: str) -> str:
@@ -188,8 +202,14 @@ def _open(
         raise DinoError(f"To show {spec.id}, pygame is needed: pip install pygame-ce")
     for name, value in SDL.items() if not has_display() else ():
         os.environ.setdefault(name, value)
+    if render_mode:  # an environment that is never shown need not take the argument
+        options["render_mode"] = render_mode
     try:
-        env = gymnasium.make(spec, render_mode=render_mode, disable_env_checker=True, **options)
+        env = gymnasium.make(spec, disable_env_checker=True, **options)
+    except TypeError as error:
+        if not (render_mode and "render_mode" in str(error)):
+            raise
+        raise DinoError(f"{spec.id} cannot be shown: it takes no render_mode.") from error
     except (ImportError, gymnasium.error.Error) as error:
         remedy = f"pip install {package}" if package else "install what it asks for."
         raise DinoError(f"{spec.id} cannot be made ({_first_line(error)}): {remedy}") from error

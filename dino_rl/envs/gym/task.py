@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -9,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from dino_rl.envs.gym import make
 from dino_rl.envs.gym.make import GymConfig
-from dino_rl.envs.task import PlayOptions, Task
+from dino_rl.envs.task import Pictures, PlayOptions, Task
 from dino_rl.errors import DinoError
 from dino_rl.spec import ObservationSpec, TaskSpec
 
@@ -41,8 +42,8 @@ class GymTask(Task):
     def versions(self) -> dict[str, str]:
         return make.versions(self.config.id)
 
-    def make_training_env(self, watch: bool = False) -> gymnasium.vector.VectorEnv:
-        mode = "human" if watch else None
+    def make_training_env(self, pictures: bool = False) -> gymnasium.vector.VectorEnv:
+        mode = "rgb_array" if pictures else None
         return make.make_vector(
             self.config, self.config.num_envs, AutoresetMode.NEXT_STEP, mode, training=True
         )
@@ -60,7 +61,22 @@ class GymTask(Task):
         yield make.make_vector(self.config, num_envs, AutoresetMode.DISABLED)
 
     def make_single_env(
-        self, options: PlayOptions, window: bool = False, record: bool = False
+        self, options: PlayOptions, window: bool = False, record: bool = False, pictures: bool = False
     ) -> gymnasium.vector.VectorEnv:
-        mode = "rgb_array_list" if record else "human" if window else None
+        mode = "rgb_array_list" if record else "human" if window else "rgb_array" if pictures else None
         return make.make_vector(self.config, 1, AutoresetMode.DISABLED, mode)
+
+    def make_watch_envs(
+        self, num_envs: int, max_score: int, window: bool = False, record: bool = False
+    ) -> Iterator[gymnasium.vector.VectorEnv]:
+        """One environment for each game, because a game that is over must not be stepped."""
+        for _ in range(num_envs):
+            yield self.make_single_env(PlayOptions(), record=record)
+
+    def pictures(self, env: gymnasium.vector.VectorEnv) -> Pictures | None:
+        inner = env.unwrapped
+        assert isinstance(inner, gymnasium.vector.SyncVectorEnv), "as `make_vector` makes them"
+        if inner.envs[-1].render_mode != "rgb_array":
+            return Pictures()
+        image: Any = inner.envs[-1].render()
+        return Pictures(image=image, game=env.num_envs - 1)
