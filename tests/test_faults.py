@@ -1034,9 +1034,10 @@ def test_a_process_that_hangs_is_given_up(target, monkeypatch, no_new_browsers):
     from dino_rl.browser import channels
     from dino_rl.envs import DinoEnv, DinoVectorEnv
 
-    monkeypatch.setattr(channels, "ANSWER_TIMEOUT_S", 2)
-    monkeypatch.setattr(driver, "ANSWER_TIMEOUT_S", 4)
-    monkeypatch.setattr(driver, "PAGE_TIMEOUT_S", 2)
+    # Short, and long enough for a browser to start in on a busy machine.
+    monkeypatch.setattr(channels, "ANSWER_TIMEOUT_S", 5)
+    monkeypatch.setattr(driver, "ANSWER_TIMEOUT_S", 10)
+    monkeypatch.setattr(driver, "PAGE_TIMEOUT_S", 5)
     before = profiles()
     for env in (DinoEnv(), DinoVectorEnv(2)):
         env.reset(seed=1)
