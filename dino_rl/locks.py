@@ -29,7 +29,7 @@ class DirectoryLock:
         self._descriptor: int | None = None
         try:
             descriptor = _open(path)
-        except OSError:  # whoever writes there will say why
+        except OSError:  # the first file that is written there says why
             return
         try:
             _lock(descriptor)

@@ -28,7 +28,7 @@ class Moment:
     greedy: np.ndarray
     """bool [N], the games without exploration."""
     values: np.ndarray | None
-    """float32 [N, A], of the actions; None: whoever needs them computes them."""
+    """float32 [N, A], of the actions; None: they are computed where they are needed."""
     infos: Mapping[str, Any]
     """Arrays [N] by name, of the environment."""
     pictures: Pictures

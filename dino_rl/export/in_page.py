@@ -1,8 +1,8 @@
 """Live games that are played inside the page, by the exported file, and their statistics."""
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from dino_rl.envs.task import PlayOptions
 from dino_rl.errors import EnvError
 from dino_rl.export.javascript import player_js
 from dino_rl.player import Player
-from dino_rl.training.faults import FaultCount
+from dino_rl.training.faults import Replaceable
 from dino_rl.training.rollout import Episode
 
 POLL_S = 0.2  # the file waits for 1.5 s before it starts the next game
@@ -46,31 +46,19 @@ class InPagePlayer:
         self._source = player_js(player)
         self._interval_frames = round(60 * player.task.pace_s(PlayOptions(clock="lockstep")))
         self._measured: dict[str, Any] = {}
-        self._options, self._headless, self._on_fault = options, headless, on_fault
-        self._faults = FaultCount()
-        self._opened: Game | None = None
-        try:
-            self._open()
-        except EnvError as error:  # once more: a browser can die while it starts
-            self._survive(error)
-            self._open()
+        self._options, self._headless = options, headless
+        self._game = Replaceable(self._open, on_fault)
 
-    def _open(self) -> Game:
+    @contextmanager
+    def _open(self) -> Iterator[Game]:
         game = Game("live", self._options.url, self._headless)
         try:
             game.browser.script(self._source)
             if not self._options.overlay:
                 game.browser.script("dinoPlayer.showPanel(false)")
-        except BaseException:
+            yield game
+        finally:
             game.end()
-            raise
-        self._opened = game
-        return game
-
-    def _survive(self, error: EnvError):
-        self.close()
-        self._faults.add(error)
-        self._on_fault(error)
 
     def play(
         self,
@@ -88,13 +76,9 @@ class InPagePlayer:
         Raises:
             EnvError: the browser failed again and again.
         """
-        while True:
-            try:
-                episode = self._play(self._opened or self._open(), number, max_score, on_score)
-                self._faults.progress()
-                return episode
-            except EnvError as error:
-                self._survive(error)
+        episode = self._game.use(lambda game: self._play(game, number, max_score, on_score))
+        self._game.progress()
+        return episode
 
     def _play(
         self, game: Game, number: int, max_score: int | None, on_score: Callable[[int], None]
@@ -124,10 +108,7 @@ class InPagePlayer:
 
     def close(self):
         """Stop the browser. A second call has no effect."""
-        game, self._opened = self._opened, None
-        if game is not None:
-            with suppress(EnvError, OSError):  # a browser that crashed cannot be closed in good order
-                game.end()
+        self._game.close()
 
     def __enter__(self) -> "InPagePlayer":
         return self

@@ -11,7 +11,7 @@ from ray._private import ray_constants
 
 from dino_rl.errors import DinoError
 
-# Ray obeys whoever reaches its ports: our own cluster listens on this machine only.
+# Ray obeys anyone who reaches its ports: our own cluster listens on this machine only.
 LOOPBACK = "127.0.0.1"
 
 

@@ -1,12 +1,19 @@
 """Environments that stop working: which faults are survived, how often, and by what."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import gymnasium
 
 from dino_rl.errors import EnvError
 from dino_rl.training.rollout import Episode, Evaluation, OnStep, Policy, play_episodes, play_in_parallel
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 MAX_FAULTS = 5  # without any progress between them
 
@@ -39,21 +46,88 @@ class FaultCount:
         return self._faults > 0
 
 
-class ReplaceableEnvs:
+class Replaceable(Generic[T]):
+    """What lives in a browser, and is made anew when that fails.
+
+    Args:
+        make: makes it, and ends it when the context is left.
+        on_fault: called with each fault that is survived.
+        has_worked: such things have worked before: making one is tried as often as when one fails later. Else
+            it is tried twice.
+
+    Raises:
+        EnvError: it cannot be made.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], AbstractContextManager[T]],
+        on_fault: Callable[[EnvError], None] = lambda error: None,
+        has_worked: bool = False,
+    ):
+        self._make = make
+        self._on_fault = on_fault
+        self._faults = FaultCount()
+        self._opened = ExitStack()
+        self.current: T | None = None  # None between a fault and the next use
+        while self.current is None:  # a browser can die while it starts
+            try:
+                self._open()
+            except EnvError as error:
+                if self._faults.any and not has_worked:
+                    raise
+                self._survive(error)
+
+    def use(self, work: Callable[[T], R]) -> R:
+        """The result of some work, which begins again with a new one when this one fails.
+
+        Raises:
+            EnvError: it failed again and again, without `progress` between.
+        """
+        while True:
+            try:
+                return work(self._open() if self.current is None else self.current)
+            except EnvError as error:
+                self._survive(error)
+
+    def progress(self) -> None:
+        """Some of the work is done: forget the faults before."""
+        self._faults.progress()
+
+    def _open(self) -> T:
+        with ExitStack() as opened:
+            self.current = opened.enter_context(self._make())
+            self._opened = opened.pop_all()
+        return self.current
+
+    def _survive(self, error: EnvError):
+        self.close()
+        self._faults.add(error)
+        self._on_fault(error)
+
+    def close(self) -> None:
+        """End it. A second call has no effect."""
+        self.current = None
+        with suppress(EnvError, OSError):  # a browser that crashed cannot be closed in good order
+            self._opened.close()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class ReplaceableEnvs(Replaceable[list[gymnasium.vector.VectorEnv]]):
     """Environments to measure an agent in, which are made anew when they fail. Games that have ended count;
     those that were being played are played again, from their seeds.
 
     Args:
         make: makes them, without autoreset.
-        on_fault: called with each fault that is survived.
-        has_worked: environments of this kind have worked before: when they cannot be made, it is tried as
-            often as when they fail later. Else it is tried twice.
+        on_fault, has_worked: as of `Replaceable`.
 
     Raises:
         EnvError: they cannot be made.
-
-    Attributes:
-        envs: as they are now.
     """
 
     def __init__(
@@ -62,18 +136,17 @@ class ReplaceableEnvs:
         on_fault: Callable[[EnvError], None] = lambda error: None,
         has_worked: bool = False,
     ):
-        self._make = make
-        self._on_fault = on_fault
-        self._faults = FaultCount()
-        self._opened = ExitStack()
-        self.envs: list[gymnasium.vector.VectorEnv] = []
-        while not self.envs:  # a browser can die while it starts
-            try:
-                self._open()
-            except EnvError as error:
-                if self._faults.any and not has_worked:
-                    raise
-                self._survive(error)
+        @contextmanager
+        def opened() -> Iterator[list[gymnasium.vector.VectorEnv]]:
+            with ExitStack() as stack:
+                yield [stack.enter_context(closing(env)) for env in make()]
+
+        super().__init__(opened, on_fault, has_worked)
+
+    @property
+    def envs(self) -> list[gymnasium.vector.VectorEnv]:
+        """As they are now; none between a fault and the next game."""
+        return self.current or []
 
     def play(
         self,
@@ -91,17 +164,11 @@ class ReplaceableEnvs:
 
         def keep(episode: Episode):
             ended[episode.seed] = episode
-            self._faults.progress()
+            self.progress()
             on_episode(episode)
 
-        while True:
-            try:
-                if not self.envs:
-                    self._open()
-                play_in_parallel(self.envs, policy, seeds, keep, on_step, frozenset(ended))
-                return Evaluation([ended[seed] for seed in sorted(ended)])
-            except EnvError as error:
-                self._survive(error)
+        self.use(lambda envs: play_in_parallel(envs, policy, seeds, keep, on_step, frozenset(ended)))
+        return Evaluation([ended[seed] for seed in sorted(ended)])
 
     def play_in_turn(
         self,
@@ -125,37 +192,8 @@ class ReplaceableEnvs:
         def keep(episode: Episode):
             under_way.clear()
             evaluation.episodes.append(episode)
-            self._faults.progress()
+            self.progress()
             on_episode(episode)
 
-        while True:
-            try:
-                if not self.envs:
-                    self._open()
-                play_episodes(wrap(self.envs[0]), policy, left(), keep)
-                return evaluation
-            except EnvError as error:
-                self._survive(error)
-
-    def _open(self):
-        with ExitStack() as opened:
-            envs = [opened.enter_context(closing(env)) for env in self._make()]
-            self._opened = opened.pop_all()
-        self.envs = envs
-
-    def _survive(self, error: EnvError):
-        self.close()
-        self._faults.add(error)
-        self._on_fault(error)
-
-    def close(self) -> None:
-        """Close the environments. A second call has no effect."""
-        self.envs = []
-        with suppress(EnvError, OSError):  # a browser that crashed cannot be closed in good order
-            self._opened.close()
-
-    def __enter__(self) -> "ReplaceableEnvs":
-        return self
-
-    def __exit__(self, *_):
-        self.close()
+        self.use(lambda envs: play_episodes(wrap(envs[0]), policy, left(), keep))
+        return evaluation
