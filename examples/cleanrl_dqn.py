@@ -2,7 +2,6 @@
 
 import copy
 import sys
-from collections import deque
 
 import gymnasium
 import numpy as np
@@ -24,30 +23,31 @@ def main(steps: int = 100_000, num_envs: int = 8, learning_starts: int = 4_000, 
     head = [nn.ReLU(), nn.Flatten(), nn.Linear(64 * 3 * 3, 256), nn.ReLU(), nn.Linear(256, 2)]
     q_network = nn.Sequential(*conv, *head)
     target_network = copy.deepcopy(q_network).requires_grad_(False)
-    optimizer = torch.optim.Adam(q_network.parameters(), lr=3e-4)
-    memory: deque[tuple] = deque(maxlen=CAPACITY)
-    scores: list[float] = []
+    adam = torch.optim.Adam(q_network.parameters(), lr=3e-4)
     envs = gymnasium.make_vec("ChromeDino-v0", num_envs=num_envs, **OPTIONS)
-    observations, _ = envs.reset(seed=seed)
+    # Whole arrays: thousands of small ones between PyTorch's large ones would scatter the memory.
+    sizes = [(CAPACITY, *envs.single_observation_space.shape)] * 2 + [CAPACITY] * 3
+    memory = [np.zeros(size, kind) for size, kind in zip(sizes, ("u1", "u1", int, "f4", bool), strict=True)]
+    observations, scores = envs.reset(seed=seed)[0], []
     for step in range(0, steps, num_envs):
-        actions = q_network(pixels(observations)).argmax(1).numpy()
         explore = rng.random(num_envs) < max(0.02, 1 - step / (0.3 * steps))
-        actions[explore] = rng.random(explore.sum()) < 0.1  # an agent that jumps all the time sees little
+        actions = np.where(explore, rng.random(num_envs) < 0.1, q_network(pixels(observations)).argmax(1))
         next_observations, rewards, terminated, truncated, infos = envs.step(actions)
         last = next_observations.copy()  # an ended game already shows the next one
         for i in np.flatnonzero(terminated | truncated):
             last[i] = infos["final_obs"][i]
             scores.append(float(infos["final_info"]["score"][i]))
-        memory.extend(zip(observations, last, actions, np.float32(rewards), ~terminated, strict=True))
+        for column, new in zip(memory, (observations, last, actions, rewards, ~terminated), strict=True):
+            column[np.arange(step, step + num_envs) % CAPACITY] = new
         observations = next_observations
         if step >= learning_starts:
-            batch = zip(*(memory[i] for i in rng.integers(len(memory), size=BATCH_SIZE)), strict=True)
-            seen, after, action, reward, goes_on = (torch.as_tensor(np.stack(column)) for column in batch)
+            rows = rng.integers(min(step + num_envs, CAPACITY), size=BATCH_SIZE)
+            seen, after, action, reward, goes_on = (torch.as_tensor(column[rows]) for column in memory)
             target = reward + DISCOUNT * goes_on * target_network(pixels(after)).max(1).values
             q = q_network(pixels(seen)).gather(1, action[:, None])[:, 0]
-            optimizer.zero_grad()
+            adam.zero_grad()
             nn.functional.smooth_l1_loss(q, target).backward()
-            optimizer.step()
+            adam.step()
         if step % TARGET_PERIOD == 0:
             target_network.load_state_dict(q_network.state_dict())
             print(f"step {step}: mean score of the last 100 games {np.mean(scores[-100:] or [0]):.0f}")

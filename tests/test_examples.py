@@ -98,19 +98,19 @@ def assert_improves(values: list[float], at_least: float):
 
 
 @pytest.mark.examples
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_sb3_ppo_learns(no_new_browsers):
     assert_improves(load("sb3_ppo").main(), 1.5)
 
 
 @pytest.mark.examples
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_cleanrl_dqn_learns(no_new_browsers):
     assert_improves(load("cleanrl_dqn").main(), 1.5)
 
 
 @pytest.mark.examples
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_rllib_ppo_learns(ray_directory, no_new_browsers):
     returns = np.array(load("rllib_ppo").main())
     assert_improves((returns + 1).tolist(), 1.5)  # without the crash

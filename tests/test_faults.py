@@ -1061,7 +1061,7 @@ def test_a_process_that_hangs_is_given_up(target, monkeypatch, no_new_browsers):
 def test_a_page_that_stops_answering_is_given_up(monkeypatch, no_new_browsers):
     from dino_rl.browser import Game
 
-    monkeypatch.setattr(driver, "PAGE_TIMEOUT_S", 5)
+    monkeypatch.setattr(driver, "ANSWER_TIMEOUT_S", 10)  # the driver cannot interrupt a script
     with Game() as game, pytest.raises(BrowserError, match=r"^The browser stopped answering"):
         game.browser.script("while (true) {}")
 

@@ -5,9 +5,19 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
 HERE = Path(__file__).parent
-Cell = str | float | int | None
+
+
+class Link(NamedTuple):
+    """A cell of a table that leads elsewhere."""
+
+    text: str
+    address: str
+
+
+Cell = str | float | int | Link | None
 
 
 def page(kind: str, title: str, lead: str, sections: Iterable[str], version: str, date: str) -> str:
@@ -81,8 +91,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Cell]], own: Iterable[in
     lines = []
     for i, row in enumerate(rows):
         cells = "".join(
-            f"<td{kind or _long(cell)}>{escape(number(cell))}</td>"
-            for cell, kind in zip(row, css, strict=True)
+            f"<td{kind or _long(cell)}>{_content(cell)}</td>" for cell, kind in zip(row, css, strict=True)
         )
         lines.append(f"<tr{' class=own' * (i in own)}>{cells}</tr>")
     body = "\n".join(lines)
@@ -90,6 +99,12 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Cell]], own: Iterable[in
         f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
+
+
+def _content(cell: Cell) -> str:
+    if isinstance(cell, Link):
+        return f'<a href="{escape(cell.address)}" rel="noreferrer">{escape(cell.text)}</a>'
+    return escape(number(cell))
 
 
 def _long(cell: Cell) -> str:
@@ -122,7 +137,7 @@ def folded(summary: str, body: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>\n{body}\n</details>"
 
 
-def number(value: Cell) -> str:
+def number(value: str | float | int | None) -> str:
     """As a reader expects it: 12,345 or 0.0123; a dash for what is not known."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
