@@ -36,7 +36,7 @@ evaluate:  ## measure the trained model over many games
 
 test:  ## run the tests, with the real browser
 	$(SETUP) test
-	$(PY) -m pytest tests -n auto --maxprocesses 4 --dist worksteal -m "not learning and not examples and not faults and not ray" $(ARGS)
+	$(PY) -m pytest tests -m "not learning and not examples and not faults and not ray" $(ARGS)
 
 test-learning:  ## run the tests that train an agent (slow)
 	$(SETUP) test

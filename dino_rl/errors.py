@@ -7,7 +7,14 @@ EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130
 
 
 class DinoError(Exception):
-    """The input or the set-up is wrong. The command line prints the message and exits with code 2."""
+    """The input or the set-up is wrong. The command line prints the message and exits with code 2.
+
+    Args:
+        message: names from outside may have line breaks; in the message they are spaces.
+    """
+
+    def __init__(self, message: str = ""):
+        super().__init__(" ".join(str(message).splitlines()))
 
 
 class ConfigError(DinoError):

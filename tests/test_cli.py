@@ -460,3 +460,10 @@ def test_a_reader_that_goes_away_is_no_error():
     process.stdout.close()
     process.wait(timeout=60)
     assert process.stderr.read() == ""
+
+
+def test_an_error_is_one_line_whatever_was_typed(cli):
+    code, _, error = cli("train", "--seed", "1", "a\nb\u2028c")
+    assert code == 2
+    assert error.splitlines() == [error.rstrip("\n")]
+    assert "a b c" in error
