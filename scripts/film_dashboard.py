@@ -53,8 +53,8 @@ def main():
             due = time.monotonic() + 1 / options.fps
             video.add(picture(browser))
             time.sleep(max(0.0, due - time.monotonic()))
-            print(f"\rframe {number + 1}", end="", flush=True)
-    print(f"\n{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
+            print(f"frame {number + 1}", end="\r", flush=True)
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
