@@ -233,6 +233,14 @@ def test_tables_that_are_drawn(finished, place, data):
         look_at(run_dir)
 
 
+def test_a_table_whose_last_row_is_cut_is_drawn(finished, place):
+    run_dir = place / "cut"
+    shutil.copytree(finished, run_dir)
+    table = run_dir / "validations.csv"
+    table.write_text(table.read_text(encoding="utf-8").splitlines()[0] + "\n6\n", encoding="utf-8")
+    assert plot_run(run_dir)
+
+
 GAME = {"seed": 1, "settings": {"start_speed": 7.5, "action_delay": [0.5, 0.5]}, "score": 50, "capped": False}
 
 

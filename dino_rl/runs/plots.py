@@ -147,7 +147,7 @@ def _greedy_games(axis: Axes, run: RunDirectory):
                 color=colour,
                 markersize=5,
                 linewidth=1.6,
-                label=f"validation, {name} of {int(validations['games'][-1])} games",
+                label=f"validation, {name} of {validations['games'][-1]:.0f} games",
             )
     axis.set(title="Greedy games", ylabel=run.score_name)
     _scale(axis, np.concatenate([scores, validations.get("mean", [])]))
