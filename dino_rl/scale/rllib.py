@@ -76,7 +76,8 @@ def module_spec(config: TrainConfig, is_image: bool) -> RLModuleSpec:
         head_fcnet_activation=algorithm.activation,
     )
     if config.algo == "dqn":
-        return RLModuleSpec(module_class=DQNModule, model_config=asdict(model))
+        # With what RLlib adds when it trains, so that the networks can be made again to play.
+        return RLModuleSpec(module_class=DQNModule, model_config=_dqn(algorithm).model_config | asdict(model))
     weights = {INITIAL_ACTIONS: algorithm.initial_action_weights}
     return RLModuleSpec(module_class=PPOModule, model_config=asdict(model) | weights)
 
