@@ -715,10 +715,7 @@ def until(browser: Browser, condition: str, timeout_s: float = WAIT_S):
 
 
 def resize(browser: Browser, width: int, height: int, scheme: str = "light"):
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    browser.cdp("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.cdp("Emulation.setEmulatedMedia", {"features": features})
+    browser.set_display((width, height), dark=scheme == "dark")
 
 
 @pytest.mark.browser

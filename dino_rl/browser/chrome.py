@@ -197,16 +197,22 @@ class Browser:
 
     def _pin(self):
         """Fix everything outside of the page that changes the game or its canvas."""
-        width, height = WINDOW_SIZE
-        self.cdp(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
-        )
-        self.cdp(
-            "Emulation.setEmulatedMedia",
-            {"features": [{"name": "prefers-color-scheme", "value": "light"}]},
-        )
+        self.set_display(WINDOW_SIZE)
         self.cdp("Emulation.setFocusEmulationEnabled", {"enabled": True})
+
+    def set_display(self, size: tuple[int, int], pixel_ratio: float = 1.0, dark: bool = False):
+        """The display that pages see.
+
+        Args:
+            size: width and height of the page, in CSS pixels.
+            pixel_ratio: display pixels per CSS pixel.
+            dark: the colour scheme is dark.
+        """
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": pixel_ratio, "mobile": False}
+        self.cdp("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.cdp("Emulation.setEmulatedMedia", {"features": [scheme]})
 
     @property
     def pid(self) -> int:

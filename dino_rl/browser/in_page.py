@@ -68,10 +68,7 @@ class PlayerPage:
         self._devtools: DevTools | None = None
         self.browser = Browser(headless)
         try:
-            metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": pixel_ratio, "mobile": False}
-            self.browser.cdp("Emulation.setDeviceMetricsOverride", metrics)
-            scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-            self.browser.cdp("Emulation.setEmulatedMedia", {"features": [scheme]})
+            self.browser.set_display(size, pixel_ratio, dark)
             if simulated_hz:
                 text = (GAME_DIR / "virtual_time.js").read_text(encoding="utf-8")
                 source = VIRTUAL_TIME.format(virtual_time=text, seed=seed)

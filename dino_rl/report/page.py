@@ -17,7 +17,8 @@ class Link(NamedTuple):
     address: str
 
 
-Cell = str | float | int | Link | None
+Value = str | float | int | None
+Cell = Value | Link
 
 
 def page(kind: str, title: str, lead: str, sections: Iterable[str], version: str, date: str) -> str:
@@ -137,7 +138,7 @@ def folded(summary: str, body: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>\n{body}\n</details>"
 
 
-def number(value: str | float | int | None) -> str:
+def number(value: Value) -> str:
     """As a reader expects it: 12,345 or 0.0123; a dash for what is not known."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"

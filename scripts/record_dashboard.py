@@ -1,11 +1,10 @@
-"""Film the dashboard of a run, for the README.
+"""Record the dashboard of a run, for the README.
 
 python run_dino.py train --minutes 5 --seed 1 --dashboard    # prints an address
-python scripts/film_dashboard.py ADDRESS --out docs/dashboard.webp
+python scripts/record_dashboard.py ADDRESS --out docs/dashboard.webp
 """
 
 import argparse
-import base64
 import sys
 import time
 from contextlib import closing
@@ -13,20 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import cv2
-import numpy as np
-
 from dino_rl.browser.chrome import Browser
+from dino_rl.browser.frames import decode_png
 from dino_rl.runs.video import Animation, VideoWriter, check_video
 
 SETTLE_S = 5.0  # until the panels have filled
-
-
-def picture(browser: Browser) -> np.ndarray:
-    """What the page looks like, uint8 [H, W, 3]."""
-    shot = browser.cdp("Page.captureScreenshot", {"format": "jpeg", "quality": 95})["data"]
-    encoded = np.frombuffer(base64.b64decode(shot), np.uint8)
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def main():
@@ -40,18 +30,15 @@ def main():
     parser.add_argument("--dark", action="store_true")
     options = parser.parse_args()
     check_video(options.out)
-    width, height = options.size
     animation = Animation(fps=round(options.fps), width=options.picture_width, quality=50)
     with Browser() as browser, closing(VideoWriter(options.out, options.fps, animation)) as video:
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        browser.cdp("Emulation.setDeviceMetricsOverride", metrics)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if options.dark else "light"}
-        browser.cdp("Emulation.setEmulatedMedia", {"features": [scheme]})
+        browser.set_display(tuple(options.size), dark=options.dark)
         browser.open(options.address)
         time.sleep(SETTLE_S)
         for number in range(round(options.seconds * options.fps)):
             due = time.monotonic() + 1 / options.fps
-            video.add(picture(browser))
+            png = browser.cdp("Page.captureScreenshot", {"format": "png"})["data"]
+            video.add(decode_png(f"data:image/png;base64,{png}"))
             time.sleep(max(0.0, due - time.monotonic()))
             print(f"frame {number + 1}", end="\r", flush=True)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
