@@ -99,6 +99,9 @@ def main():
     parser.add_argument(
         "--skip-share", type=float, default=0.0, metavar="P", help="of the simulated frames, skipped"
     )
+    parser.add_argument(
+        "--late-ms", type=float, default=0.0, metavar="MS", help="mean delay of the simulated frames"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the simulated games")
     parser.add_argument("--json", type=Path, help="write the result to this file, too")
     options = parser.parse_args()
@@ -110,6 +113,7 @@ def main():
         "dark": options.dark,
         "simulated_hz": options.simulated_hz,
         "skip_share": options.skip_share,
+        "late_ms": options.late_ms,
         "seed": options.seed,
     }
     games, timings = [], []

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dino_rl.display import has_display
-from dino_rl.errors import DinoError
+from dino_rl.errors import DinoError, first_line
 from dino_rl.program import how_to_add_ray, how_to_install
 from dino_rl.resources import IS_CHECKOUT, ROOT
 
@@ -83,7 +83,7 @@ def _guarded(name: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]
         package = str(error.name).partition(".")[0]
         yield Check(name, "problem", f"{package} is not installed: {how_to_install(package)}.")
     except Exception as error:  # noqa: BLE001 - whatever is wrong here, the other checks go on
-        yield Check(name, "problem", f"the check failed: {_first_line(error)}")
+        yield Check(name, "problem", f"the check failed: {type(error).__name__}: {first_line(error)}")
 
 
 # --- Python and its packages -------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ def _problem_of_writing(directory: Path) -> str:
         with tempfile.TemporaryFile(dir=existing):
             return ""
     except OSError as error:
-        return error.strerror or _first_line(error)
+        return error.strerror or first_line(error)
 
 
 def _ffmpeg() -> Iterator[Check]:
@@ -354,15 +354,12 @@ def _ffmpeg() -> Iterator[Check]:
             [program, "-encoders"], capture_output=True, text=True, timeout=FFMPEG_TIMEOUT_S, errors="replace"
         )
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        reason = _first_line(error)
-        raise DinoError(f"ffmpeg does not run ({reason}): {how_to_install('imageio-ffmpeg')}.") from error
+        raise DinoError(
+            f"ffmpeg does not run ({first_line(error)}): {how_to_install('imageio-ffmpeg')}."
+        ) from error
     version = re.search(r"ffmpeg version (\S+)", done.stderr)
     missing = [name for name in ("libx264", "libwebp") if name not in done.stdout]
     text = f"{version.group(1) if version else 'unknown version'}, {program}"
     if missing:
         text += f": it has no {' and no '.join(missing)}; unset IMAGEIO_FFMPEG_EXE for one that has."
     yield Check("ffmpeg", "note" if missing else "ok", text)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(": ")

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dino_rl.errors import ConfigError
+from dino_rl.errors import ConfigError, first_line
 
 T = TypeVar("T")
 LINE_LENGTH, COMMENT_COLUMN = 100, 34  # of YAML that is written
@@ -59,7 +59,7 @@ def with_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
         try:
             value = _read_yaml(text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConfigError(f"The value of {override!r} cannot be read: {_first_line(error)}.") from error
+            raise ConfigError(f"The value of {override!r} cannot be read: {first_line(error)}.") from error
         *parents, name = path.strip().split(".")
         section = result
         for parent in parents:
@@ -104,7 +104,7 @@ def load_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"Cannot read {path} ({error.strerror}).") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not a YAML file ({_first_line(error)}).") from error
+        raise ConfigError(f"{path} is not a YAML file ({first_line(error)}).") from error
     if not isinstance(data, dict):
         raise ConfigError(
             f"{path} holds no configuration: its top level must be a mapping of names to values."
@@ -224,10 +224,6 @@ def dataclass_in(hint: Any) -> Any:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
 
 
 # --- Writing -----------------------------------------------------------------------------------------------

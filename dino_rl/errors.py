@@ -6,6 +6,11 @@ Each message is one line: what is wrong, and what to do.
 EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line without a full stop; its type, if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+
+
 class DinoError(Exception):
     """The input or the set-up is wrong. The command line prints the message and exits with code 2.
 

@@ -14,13 +14,16 @@ VIRTUAL_TIME = """
 window.simulatedTime = new DinoVirtualTime();
 simulatedTime.rewind({seed});
 simulatedTime.takeOver();
-window.skipRandom = DinoVirtualTime.generator({seed} + 1);
+window.displayRandom = DinoVirtualTime.generator({seed} + 1);
+window.displayLate = 0;
 """
 SIMULATE = """
 for (let i = 0; i < {frames} && !({until}); i++) {{
   let skipped = 0;
-  while (skipRandom() < {skip_share}) skipped++;
-  simulatedTime.runFrame((1 + skipped) * {frame_ms});
+  while (displayRandom() < {skip_share}) skipped++;
+  const late = -{late_ms} * Math.log(1 - displayRandom());
+  simulatedTime.runFrame((1 + skipped) * {frame_ms} + late - displayLate);
+  displayLate = late;
 }}
 """
 STATE = """
@@ -43,6 +46,7 @@ class PlayerPage:
         simulated_hz: frames per second of a simulated display. Its frames run in `simulate`, as fast as they
             can; None: the page's own frames in real time.
         skip_share: probability that a simulated display skips a frame, as on a busy machine.
+        late_ms: how late the simulated frames begin in the mean, in milliseconds, exponentially distributed.
         seed: of the page's random numbers on a simulated display.
 
     Raises:
@@ -61,10 +65,11 @@ class PlayerPage:
         dark: bool = False,
         simulated_hz: float | None = None,
         skip_share: float = 0.0,
+        late_ms: float = 0.0,
         seed: int = 0,
     ):
         self.hz = simulated_hz
-        self._skip_share = skip_share
+        self._irregular = {"skip_share": skip_share, "late_ms": late_ms}
         self._devtools: DevTools | None = None
         self.browser = Browser(headless)
         try:
@@ -107,7 +112,7 @@ class PlayerPage:
             until: a JavaScript expression; stop before a frame in which it is true.
         """
         assert self.hz, "the page has a simulated display"
-        step = {"frame_ms": 1000 / self.hz, "skip_share": self._skip_share}
+        step = {"frame_ms": 1000 / self.hz, **self._irregular}
         self.evaluate(SIMULATE.format(frames=frames, until=until, **step))
 
     def press_escape(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from dino_rl.errors import RunError
+from dino_rl.errors import RunError, first_line
 
 PART = "part-"  # prefix of a file that is being written; a suffix would hide the file's type
 
@@ -134,5 +134,5 @@ def cannot_write(path: Path, error: Exception) -> RunError:
 def reason(error: Exception) -> str:
     """What an exception says, in one short line."""
     if isinstance(error, OSError) and error.strerror:
-        return str(error.strerror).splitlines()[0][:120]
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        error = OSError(error.strerror)  # the path is in our own message
+    return first_line(error)[:120]

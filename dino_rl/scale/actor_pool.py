@@ -7,7 +7,7 @@ import numpy as np
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from dino_rl.errors import DinoError, EnvError
+from dino_rl.errors import DinoError, EnvError, first_line
 from dino_rl.scale.actors import Actor, Rollout
 from dino_rl.train_config import TrainConfig
 
@@ -102,8 +102,8 @@ class ActorPool:
     def _replace(self, index: int, error: Exception):
         self._failures[index] += 1
         if self._failures[index] > MAX_RESTARTS:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise EnvError(f"Actor {index} was lost {MAX_RESTARTS} times in a row ({reason}).") from error
+            message = f"Actor {index} was lost {MAX_RESTARTS} times in a row ({first_line(error)})."
+            raise EnvError(message) from error
         self._pending = {each: owner for each, owner in self._pending.items() if owner != index}
         _end(self._actors[index])
         self._start(index)

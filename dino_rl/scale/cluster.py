@@ -9,7 +9,7 @@ import psutil
 import ray
 from ray._private import ray_constants
 
-from dino_rl.errors import DinoError
+from dino_rl.errors import DinoError, first_line
 
 # Ray obeys anyone who reaches its ports: our own cluster listens on this machine only.
 LOOPBACK = "127.0.0.1"
@@ -55,8 +55,7 @@ def cluster(address: str | None = None, workers: int = 1) -> Iterator[None]:
         for process in set(psutil.Process().children(recursive=True)) - before:
             with suppress(psutil.Error):
                 process.kill()  # Ray leaves them behind
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise _no_cluster(address, reason) from error
+        raise _no_cluster(address, first_line(error)) from error
     try:
         yield
     finally:

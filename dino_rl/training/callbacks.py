@@ -84,6 +84,8 @@ class Validation(Callback):
         self._not_before = 0  # environment steps
         self._validated_step: int | None = None
         self._clips: dict[int, Clip] = {}  # of the last validation, by seed
+        self._envs: ReplaceableEnvs | None = None  # kept for the next: browsers take seconds to start
+        self._opened: list[gymnasium.vector.VectorEnv] = []  # those, and any that failed in this validation
 
     def max_score(self, run: Run) -> int | None:
         """Where games end: earlier in short runs, which the games of good agents would fill."""
@@ -125,12 +127,11 @@ class Validation(Callback):
         """The games; None if the run was stopped meanwhile."""
         games = self._config.validation_games
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + games)
-        opened: list[gymnasium.vector.VectorEnv] = []
 
         def make() -> Iterator[gymnasium.vector.VectorEnv]:
             for env in self._task.make_validation_envs(games, self.max_score(run)):
-                opened.append(LastFrames(env) if self._task.spec.observation.is_image else env)
-                yield opened[-1]
+                self._opened.append(LastFrames(env) if self._task.spec.observation.is_image else env)
+                yield self._opened[-1]
 
         def policy(observations: np.ndarray) -> np.ndarray:
             if run.stopped:
@@ -138,15 +139,24 @@ class Validation(Callback):
             return run.algorithm.act_greedily(observations)
 
         try:
-            # Training plays in environments of the same kind: they can be made.
-            with ReplaceableEnvs(make, lambda error: run.report_fault("validation", error), True) as envs:
-                evaluation = envs.play(policy, seeds)
+            if self._envs is None:
+                # Training plays in environments of the same kind: they can be made.
+                self._envs = ReplaceableEnvs(
+                    make, lambda error: run.report_fault("validation", error), has_worked=True
+                )
+            evaluation = self._envs.play(policy, seeds)
         except Stopped:
             return None
-        for env in opened:
+        for env in self._opened:
             if isinstance(env, LastFrames):
                 self._clips = env.clips | self._clips
+                env.clips = {}
+        self._opened = list(self._envs.envs)
         return evaluation
+
+    def close(self) -> None:
+        if self._envs is not None:
+            self._envs.close()
 
     def state(self) -> dict[str, Any]:
         return {

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dino_rl.errors import DinoError
+from dino_rl.errors import DinoError, first_line
 from dino_rl.training.tracking import Tracker
 
 PROJECT = "dino-rl"  # of Weights & Biases, and name of MLflow's experiment
@@ -81,7 +81,7 @@ class WandB:
                 settings=self._wandb.Settings(silent=True, console="off"),
             )
         except (self._wandb.Error, OSError) as error:
-            raise DinoError(f"Weights & Biases does not start: {_line(error)}") from error
+            raise DinoError(f"Weights & Biases does not start: {first_line(error)}") from error
         self._id = self._run.id
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -150,7 +150,7 @@ class MLflow:
             else:
                 self._client.update_run(self._id, status="RUNNING")
         except (self._mlflow.exceptions.MlflowException, OSError) as error:
-            raise DinoError(f"MLflow does not start: {_line(error)}") from error
+            raise DinoError(f"MLflow does not start: {first_line(error)}") from error
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
@@ -181,7 +181,7 @@ class MLflow:
         try:
             method(self._id, *arguments, **named)
         except (self._mlflow.exceptions.MlflowException, OSError) as error:
-            log.warning("MLflow missed a part of this run: %s", _line(error))
+            log.warning("MLflow missed a part of this run: %s", first_line(error))
 
     def state(self) -> dict[str, Any]:
         return {"mlflow_id": self._id}
@@ -198,7 +198,3 @@ class MLflow:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -17,7 +17,7 @@ from gymnasium import spaces, wrappers
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dino_rl.display import has_display
-from dino_rl.errors import DinoError
+from dino_rl.errors import DinoError, first_line
 
 # What to install for environments whose entry point begins so.
 PACKAGES = {
@@ -92,7 +92,7 @@ def spec_of(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     except ImportError as error:
         raise DinoError(f"{env_id} needs {_remedy(error, module)}") from error
     except gymnasium.error.Error as error:
-        raise DinoError(f"Unknown environment {env_id!r} ({_first_line(error)})") from error
+        raise DinoError(f"Unknown environment {env_id!r} ({first_line(error)})") from error
 
 
 def _remedy(error: ImportError, module: str) -> str:
@@ -106,7 +106,7 @@ def _remedy(error: ImportError, module: str) -> str:
             f"the module {missing}, which is not found: install what provides it, or run this in the "
             f"directory of {missing}.py (with --trust if a model or a run names it)."
         )
-    return f"something that cannot be imported ({_first_line(error)}): install it."
+    return f"something that cannot be imported ({first_line(error)}): install it."
 
 
 def kind_of(env_id: str) -> str:
@@ -212,7 +212,7 @@ def _open(
         raise DinoError(f"{spec.id} cannot be shown: it takes no render_mode.") from error
     except (ImportError, gymnasium.error.Error) as error:
         remedy = f"pip install {package}" if package else "install what it asks for."
-        raise DinoError(f"{spec.id} cannot be made ({_first_line(error)}): {remedy}") from error
+        raise DinoError(f"{spec.id} cannot be made ({first_line(error)}): {remedy}") from error
     problem = _problem(env)
     if problem:
         env.close()
@@ -253,7 +253,3 @@ def _register_atari():
 
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     gymnasium.register_envs(ale_py)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
