@@ -129,4 +129,4 @@ def test_validations_play_no_more_than_their_share(monkeypatch, tmp_path):
     worlds = Worlds(monkeypatch)
     # Each plays 4 steps: at a share of 0.01 the next one comes 400 environment steps later.
     train(changed(LOGIC, run={"validations": 100, "validation_share": 0.01}), tmp_path)
-    assert len(worlds.judges) == 3  # at the start, after 400 steps, and at the end
+    assert worlds.validations == 3  # at the start, after 400 steps, and at the end

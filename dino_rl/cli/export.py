@@ -37,20 +37,24 @@ def run(options: argparse.Namespace) -> int:
 
     from dino_rl.player import load_player
     from dino_rl.runs.output import check_writable, write_text
-    from dino_rl.terminal import console
+    from dino_rl.terminal import Progress, console
 
     check_writable(options.to)
     if kind == ".onnx":
         from dino_rl.export.onnx_file import require_onnx, write_onnx
 
         require_onnx()
-        write_onnx(load_player(options.model, options.trust), options.to)
+    with Progress("loading the model"):
+        player = load_player(options.model, options.trust)
+    if kind == ".onnx":
+        with Progress("writing the network"):
+            write_onnx(player, options.to)
         console.print(f"{options.to}: input `observation`, output `values`")
         return 0
     from dino_rl.export.javascript import player_js
 
-    player = load_player(options.model, options.trust)
-    write_text(options.to, player_js(player, options.weights, module=kind == ".mjs"))
+    with Progress("writing the player"):
+        write_text(options.to, player_js(player, options.weights, module=kind == ".mjs"))
     size = options.to.stat().st_size
     console.print(f"{options.to}: {size / 1e6:.1f} MB")
     if kind == ".js":
