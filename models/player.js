@@ -58,20 +58,21 @@
   }
 
   // [h][w][c] -> [oh][ow][filters]. take(n): the next n weights.
-  function convolution({ kernel, stride, same, filters, activation }, [h, w, c], take) {
-    const outputs = (n) => (same ? Math.ceil(n / stride) : Math.floor((n - kernel) / stride) + 1);
-    const padding = (n) => (same ? Math.max(0, (outputs(n) - 1) * stride + kernel - n) >> 1 : 0);
-    const [oh, ow, top, left] = [outputs(h), outputs(w), padding(h), padding(w)];
-    const weights = take(kernel * kernel * c * filters); // [kernel][kernel][c][filters]
+  function convolution({ kernel: [kh, kw], strides: [sy, sx], same, filters, activation }, [h, w, c], take) {
+    const outputs = (n, kernel, stride) => (same ? Math.ceil(n / stride) : Math.floor((n - kernel) / stride) + 1);
+    const [oh, ow] = [outputs(h, kh, sy), outputs(w, kw, sx)];
+    const padding = (n, count, kernel, stride) => (same ? Math.max(0, (count - 1) * stride + kernel - n) >> 1 : 0);
+    const [top, left] = [padding(h, oh, kh, sy), padding(w, ow, kw, sx)];
+    const weights = take(kh * kw * c * filters); // [kh][kw][c][filters]
     const bias = take(filters);
     const start = new Float32Array(oh * ow * filters).map((_, i) => bias[i % filters]);
     // The outputs that the input at position `n` (padding included) contributes to.
-    const reach = (n, count) => ({
+    const reach = (n, count, kernel, stride) => ({
       first: Math.max(0, Math.ceil((n - kernel + 1) / stride)),
       last: Math.min(count - 1, Math.floor(n / stride)),
     });
-    const rows = Array.from({ length: h }, (_, y) => reach(y + top, oh));
-    const columns = Array.from({ length: w }, (_, x) => reach(x + left, ow));
+    const rows = Array.from({ length: h }, (_, y) => reach(y + top, oh, kh, sy));
+    const columns = Array.from({ length: w }, (_, x) => reach(x + left, ow, kw, sx));
 
     // Goes through the inputs, not the outputs, because most inputs are 0 and cost nothing: white pixels here
     // (see `makeNetwork`), and in later layers what ReLU has cut off.
@@ -84,10 +85,10 @@
             const value = input[i];
             if (value === 0) continue;
             for (let oy = row.first; oy <= row.last; oy++) {
-              const ky = y + top - oy * stride;
+              const ky = y + top - oy * sy;
               for (let ox = column.first; ox <= column.last; ox++) {
-                const kx = x + left - ox * stride;
-                const p = ((ky * kernel + kx) * c + channel) * filters;
+                const kx = x + left - ox * sx;
+                const p = ((ky * kw + kx) * c + channel) * filters;
                 addScaled(value, weights, p, out, (oy * ow + ox) * filters, filters);
               }
             }
@@ -127,7 +128,7 @@
   }
 
   const dense = (layer, [h, w, c], take) =>
-    convolution({ ...layer, kernel: 1, stride: 1, filters: layer.units }, [1, 1, h * w * c], take);
+    convolution({ ...layer, kernel: [1, 1], strides: [1, 1], filters: layer.units }, [1, 1, h * w * c], take);
 
   const LAYERS = { convolution, pooling, dense };
 
@@ -484,7 +485,7 @@
     "stack": 4,
     "stride": 2,
     "bits": 16,
-    "body": [{"kind": "convolution", "kernel": 8, "stride": 4, "same": false, "filters": 16, "activation": "relu"}, {"kind": "convolution", "kernel": 4, "stride": 2, "same": false, "filters": 32, "activation": "relu"}, {"kind": "convolution", "kernel": 3, "stride": 2, "same": false, "filters": 64, "activation": "relu"}],
+    "body": [{"kind": "convolution", "kernel": [8, 8], "strides": [4, 4], "same": false, "filters": 16, "activation": "relu"}, {"kind": "convolution", "kernel": [4, 4], "strides": [2, 2], "same": false, "filters": 32, "activation": "relu"}, {"kind": "convolution", "kernel": [3, 3], "strides": [2, 2], "same": false, "filters": 64, "activation": "relu"}],
     "streams": {"advantage": [{"kind": "dense", "units": 256, "activation": "relu"}, {"kind": "dense", "units": 3, "activation": "linear"}], "value": [{"kind": "dense", "units": 256, "activation": "relu"}, {"kind": "dense", "units": 1, "activation": "linear"}]},
     "weights": `
 ryihrfsjdSX8KSkqKitJqhmpu6sOmSSsACykFbqsuyTlHhWpFKleqgCWL6pjKDclsB3BoVGiCCx+Kkuk76i+K/GqHaAAIympmynBoh0qY6gVqR6fN6iQpmyk

@@ -486,7 +486,7 @@ ONNX_ACTIVATIONS = ("relu", "tanh", "elu", "gelu", "silu", "selu", "leaky_relu",
 @pytest.mark.parametrize(
     ("torso", "activation", "dueling"),
     [
-        *itertools.product(("compact", "nature", "tutorial"), ("relu",), (True, False)),
+        *itertools.product(("compact", "nature", "wide", "tutorial"), ("relu",), (True, False)),
         *(("compact", activation, True) for activation in ONNX_ACTIVATIONS[1:]),
     ],
 )

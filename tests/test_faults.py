@@ -850,7 +850,11 @@ def test_memory_of_a_container_counts(tmp_path, monkeypatch):
     ("torso", "shape"),
     [
         ("dense", (4,)),
-        *((torso, (side, side, 4)) for torso in ("tutorial", "compact", "nature") for side in (80, 84)),
+        *(
+            (torso, (side, side, 4))
+            for torso in ("tutorial", "compact", "nature", "wide")
+            for side in (80, 84)
+        ),
     ],
 )
 def test_weights_are_counted_without_a_network(torso, shape, dueling):

@@ -55,6 +55,17 @@ def test_dueling_values_are_a_state_value_and_advantages_without_their_mean():
     np.testing.assert_allclose(network(seen).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dueling", [True, False])
+def test_the_initial_value_is_added_to_all_values(dueling):
+    """The same weights else, since a constant draws no random number."""
+    values = []
+    for initial_value in (0.0, 1.0):
+        keras.utils.set_random_seed(0)
+        config = NetworkConfig("compact", dueling=dueling, initial_value=initial_value)
+        values.append(build_q_network(config, IMAGE, 3)(observations(IMAGE)).numpy())
+    np.testing.assert_allclose(values[1], values[0] + 1, rtol=0, atol=1e-5)
+
+
 def test_the_tutorial_network_is_the_tutorials():
     network, _ = build("tutorial", dueling=False)
     kinds = [type(layer).__name__ for layer in network.layers[2:]]

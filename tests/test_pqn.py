@@ -149,7 +149,8 @@ def test_a_reset_abandons_the_rollout():
 
 
 @pytest.mark.parametrize(
-    ("torso", "shape"), [("dense", (4,)), ("compact", (80, 80, 4)), ("tutorial", (80, 80, 4))]
+    ("torso", "shape"),
+    [("dense", (4,)), ("compact", (80, 80, 4)), ("wide", (80, 80, 4)), ("tutorial", (80, 80, 4))],
 )
 def test_normalized_networks(torso, shape):
     config = NetworkConfig(torso, dueling=True, layer_norm=True)

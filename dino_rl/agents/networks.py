@@ -17,19 +17,20 @@ from dino_rl.errors import DinoError
 
 Precision = Literal["float32", "bfloat16"]
 MAX_UNITS = 8192  # of a dense layer
-CONVOLUTIONS = {  # of each torso for images: filters, size of the kernel, stride
-    "tutorial": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
-    "compact": ((16, 8, 4), (32, 4, 2), (64, 3, 2)),
-    "nature": ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
+CONVOLUTIONS = {  # of each torso for images: filters, size of the kernel, stride; both (rows, columns)
+    "tutorial": ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1))),
+    "compact": ((16, (8, 8), (4, 4)), (32, (4, 4), (2, 2)), (64, (3, 3), (2, 2))),
+    "nature": ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1))),
+    "wide": ((16, (8, 4), (8, 2)), (32, (4, 4), (2, 2)), (64, (3, 3), (2, 2))),
 }
-WIDTHS = {"tutorial": 512, "compact": 256, "nature": 512, "dense": 64}
+WIDTHS = {"tutorial": 512, "compact": 256, "nature": 512, "wide": 256, "dense": 64}
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """Layers of a Q-network. The defaults are those of Mnih et al. 2015."""
 
-    torso: Literal["tutorial", "compact", "nature", "dense"] = "nature"
+    torso: Literal["tutorial", "compact", "nature", "wide", "dense"] = "nature"
     """The layers before the head, a key of `TORSOS`: dense for vectors, the others for images."""
     width: Annotated[int, Interval(ge=1, le=MAX_UNITS)] | None = None
     """Units of each hidden dense layer. None: the torso's own (nature and tutorial 512, compact 256,
@@ -42,6 +43,10 @@ class NetworkConfig:
     layer_norm: bool = False
     """Normalize each hidden layer's outputs before its activation (Ba et al. 2016,
     https://arxiv.org/abs/1607.06450); of a convolution's, each pixel's. Such a network cannot be exported."""
+    initial_value: float = 0.0
+    """Added to all values before training (Sutton and Barto 2018, section 2.6, on optimistic initial values).
+    With the value of an endless episode, an agent learns at once where episodes end, and not first, from
+    one bootstrapped return to the next, that the others go on."""
 
 
 def hidden_width(config: NetworkConfig) -> int:
@@ -80,6 +85,14 @@ def _nature(x, config: NetworkConfig):
     return keras.layers.Flatten()(x)
 
 
+def _wide(x, config: NetworkConfig):
+    """For a wide scene squeezed into a square, as the Dino's: a pixel of its frame is 7.5 pixels of the game wide
+    and 1.6 high. Finer from left to right, where it matters when to jump, than from top to bottom."""
+    for filters, kernel, stride in CONVOLUTIONS["wide"]:
+        x = _activated(x, keras.layers.Conv2D(filters, kernel, strides=stride), config)
+    return keras.layers.Flatten()(x)
+
+
 def _dense(x, config: NetworkConfig):
     """For vectors: two hidden layers, of which the second is in the head."""
     return _activated(keras.layers.Flatten()(x), keras.layers.Dense(hidden_width(config)), config)
@@ -90,6 +103,7 @@ TORSOS: dict[str, Callable] = {
     "tutorial": _tutorial,
     "compact": _compact,
     "nature": _nature,
+    "wide": _wide,
     "dense": _dense,
 }
 
@@ -123,21 +137,25 @@ def build_q_network(
         scaled = keras.layers.Rescaling(1 / 255 if is_image else 1.0)(observation)
         features = TORSOS[config.torso](scaled, config)
 
-    def stream(outputs: int, role: str):
+    def stream(outputs: int, role: str, bias: float = 0.0):
         with _arithmetic_in(precision):
             hidden = _activated(
                 features, keras.layers.Dense(hidden_width(config), name=f"{role}_hidden"), config
             )
-        return keras.layers.Dense(outputs, name=role)(hidden)
+        return keras.layers.Dense(outputs, bias_initializer=keras.initializers.Constant(bias), name=role)(
+            hidden
+        )
 
     if config.dueling:
         advantage = stream(num_actions, "advantage")
         # Only differences between advantages are defined: subtract their mean over the actions. The mean is
         # made of plain layers because .h5 files cannot hold keras.ops.
         mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Reshape((num_actions, 1))(advantage))
-        q = keras.layers.Add(name="q")([stream(1, "value"), keras.layers.Subtract()([advantage, mean])])
+        q = keras.layers.Add(name="q")(
+            [stream(1, "value", config.initial_value), keras.layers.Subtract()([advantage, mean])]
+        )
     else:
-        q = stream(num_actions, "q")
+        q = stream(num_actions, "q", config.initial_value)
     return keras.Model(observation, q, name=config.torso)
 
 
@@ -166,11 +184,14 @@ def count_weights(config: NetworkConfig, observation_shape: tuple[int, ...], num
             return 0
         *sides, channels = observation_shape
         for filters, kernel, stride in CONVOLUTIONS[config.torso]:
-            weights += (kernel * kernel * channels + 1 + norm) * filters
+            weights += (math.prod(kernel) * channels + 1 + norm) * filters
             if config.torso == "tutorial":  # padded, and followed by a pooling of 2
-                sides = [-(-side // (2 * stride)) for side in sides]
+                sides = [-(-side // (2 * step)) for side, step in zip(sides, stride, strict=True)]
             else:
-                sides = [max(0, (side - kernel) // stride + 1) for side in sides]
+                sides = [
+                    max(0, (side - size) // step + 1)
+                    for side, size, step in zip(sides, kernel, stride, strict=True)
+                ]
             channels = filters
         features = math.prod(sides) * channels
     streams = (1, num_actions) if config.dueling else (num_actions,)

@@ -71,11 +71,11 @@ def layers_in_order(network: Network) -> list[Layer]:
 
 def _described(layer: Layer) -> dict[str, object]:
     if isinstance(layer, Convolution):
-        kernel, _, _, filters = layer.weights.shape
+        *kernel, _, filters = layer.weights.shape
         return {
             "kind": "convolution",
             "kernel": kernel,
-            "stride": layer.stride,
+            "strides": layer.strides,
             "same": layer.same,
             "filters": filters,
             "activation": layer.activation,

@@ -12,15 +12,16 @@ from dino_rl.player import KerasPlayer, Player
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution with square kernels. Images are [H, W, C]."""
+    """A convolution. Images are [H, W, C]."""
 
     weights: np.ndarray
-    """float32 [K, K, C, filters]."""
+    """float32 [KH, KW, C, filters]."""
     bias: np.ndarray
     """float32 [filters]."""
-    stride: int
+    strides: tuple[int, int]
+    """From row to row, and from column to column."""
     same: bool
-    """Zero padding, so that the stride alone decides the output's size; else no padding."""
+    """Zero padding, so that the strides alone decide the output's size; else no padding."""
     activation: str
     """Keras's name; "linear": none."""
 
@@ -100,8 +101,8 @@ _JOINTS = ("InputLayer", "Flatten", "Reshape", "GlobalAveragePooling1D", "Subtra
 
 
 def _convolution(layer: Any) -> Convolution:
-    (stride, _) = layer.strides
-    return Convolution(*_arrays(layer), int(stride), layer.padding == "same", _activation(layer))
+    rows, columns = map(int, layer.strides)
+    return Convolution(*_arrays(layer), (rows, columns), layer.padding == "same", _activation(layer))
 
 
 def _pooling(layer: Any, path: Path) -> Pooling:

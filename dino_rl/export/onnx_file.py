@@ -131,11 +131,11 @@ class _Graph:
         if isinstance(layer, Pooling):
             return self._node("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER")
         if isinstance(layer, Convolution):
-            weights = self._constant(layer.weights.transpose(3, 2, 0, 1))  # [filters, C, K, K]
+            weights = self._constant(layer.weights.transpose(3, 2, 0, 1))  # [filters, C, KH, KW]
             x = self._node(
                 "Conv",
                 [x, weights, self._constant(layer.bias)],
-                strides=[layer.stride, layer.stride],
+                strides=layer.strides,
                 auto_pad="SAME_UPPER" if layer.same else "VALID",
             )
         else:

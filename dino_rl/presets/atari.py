@@ -29,6 +29,7 @@ RECIPES = {
                 activation="relu",
                 dueling=True,
                 layer_norm=False,
+                initial_value=0.0,
             ),
             replay=ReplayConfig(
                 capacity=200_000,
@@ -99,6 +100,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                initial_value=0.0,
             ),
             replay=ReplayConfig(
                 capacity=1_000_000,
@@ -168,6 +170,7 @@ RECIPES = {
                 activation="relu",
                 dueling=True,
                 layer_norm=False,
+                initial_value=0.0,
             ),
             replay=ReplayConfig(
                 capacity=200_000,

@@ -31,6 +31,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                initial_value=0.0,
             ),
             replay=ReplayConfig(
                 capacity=100_000,
@@ -100,6 +101,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                initial_value=0.0,
             ),
             replay=ReplayConfig(
                 capacity=100_000,
@@ -169,6 +171,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                initial_value=0.0,
             ),
             replay=ReplayConfig(
                 capacity=100_000,
@@ -273,6 +276,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=True,
+                initial_value=0.0,
             ),
             exploration=ExplorationConfig(
                 epsilon_start=1.0,
@@ -328,6 +332,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                initial_value=0.0,
             ),
             replay=ReplayConfig(
                 capacity=100_000,
@@ -432,6 +437,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=True,
+                initial_value=0.0,
             ),
             exploration=ExplorationConfig(
                 epsilon_start=1.0,

@@ -16,8 +16,8 @@ RECIPES = {
     "dino": TrainConfig(
         env=DinoConfig(
             id="ChromeDino-v0",
-            num_envs=16,
-            greedy_envs=4,
+            num_envs=32,
+            greedy_envs=8,
             decision_interval_frames=2,
             reward="survival",
             num_actions=3,
@@ -56,11 +56,12 @@ RECIPES = {
         algo="dqn",
         dqn=DQNConfig(
             network=NetworkConfig(
-                torso="compact",
+                torso="wide",
                 width=None,
                 activation="relu",
                 dueling=True,
                 layer_norm=False,
+                initial_value=1.0,  # of an endless game: 0.01 / (1 - 0.99)
             ),
             replay=ReplayConfig(
                 capacity=400_000,
@@ -79,7 +80,7 @@ RECIPES = {
                 duration_exponent=None,
             ),
             double=True,
-            n_step=10,
+            n_step=5,
             cut_returns=True,
             discount=0.99,
             batch_size=64,
@@ -116,8 +117,8 @@ RECIPES = {
     "dino-million": TrainConfig(
         env=DinoConfig(
             id="ChromeDino-v0",
-            num_envs=16,
-            greedy_envs=4,
+            num_envs=32,
+            greedy_envs=8,
             decision_interval_frames=2,
             reward="survival",
             num_actions=3,
@@ -156,11 +157,12 @@ RECIPES = {
         algo="dqn",
         dqn=DQNConfig(
             network=NetworkConfig(
-                torso="compact",
+                torso="wide",
                 width=None,
                 activation="relu",
                 dueling=True,
                 layer_norm=False,
+                initial_value=1.0,  # of an endless game: 0.01 / (1 - 0.99)
             ),
             replay=ReplayConfig(
                 capacity=1_000_000,
@@ -179,7 +181,7 @@ RECIPES = {
                 duration_exponent=None,
             ),
             double=True,
-            n_step=10,
+            n_step=5,
             cut_returns=True,
             discount=0.99,
             batch_size=64,
@@ -261,6 +263,7 @@ RECIPES = {
                 activation="relu",
                 dueling=True,
                 layer_norm=True,
+                initial_value=0.0,
             ),
             exploration=ExplorationConfig(
                 epsilon_start=0.3,
@@ -347,6 +350,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                initial_value=0.0,
             ),
             replay=ReplayConfig(
                 capacity=50_000,

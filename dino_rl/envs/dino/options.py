@@ -11,7 +11,6 @@ ACTIONS = ("nothing", "jump", "duck")
 REWARDS = {  # (for a step survived, for a crash)
     "survival": (0.01, -1.0),  # small steps, so that a value mainly estimates when the next crash comes
     "tutorial": (0.1, -1.0),  # of the tutorials that most people know
-    "crash": (0.0, -1.0),  # minus the value is the discounted probability of a crash
 }
 
 
@@ -21,8 +20,8 @@ class DinoOptions:
 
     decision_interval_frames: Annotated[int, Interval(ge=1, le=600)] = 2
     """Frames per step; the game runs at 60 frames per second."""
-    reward: Literal["survival", "tutorial", "crash"] = "survival"
-    """"survival": +0.01 for a step survived, -1 for a crash; "tutorial": +0.1 and -1; "crash": 0 and -1."""
+    reward: Literal["survival", "tutorial"] = "survival"
+    """"survival": +0.01 for a step survived, -1 for a crash; "tutorial": +0.1 and -1."""
     num_actions: Literal[2, 3] = 3
     """2: nothing, jump; 3: nothing, jump, duck."""
     stack_size: Annotated[int, Interval(ge=1, le=64)] = 4
