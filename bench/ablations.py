@@ -113,12 +113,12 @@ DQN_CLASSES: dict[str, type[DQN]] = {"quantiles": QuantileDQN, "shifted frames":
 
 def decision_every(frames: int) -> list[str]:
     """Another decision interval. The frames of an observation stay as far apart as possible, returns stay
-    20 game frames long, and a second is discounted by the same factor."""
+    10 game frames long, and a second is discounted by the same factor."""
     ratio = frames / 2  # to the recipe's interval
     return [
         f"env.decision_interval_frames={frames}",
         f"env.stack_stride={max(1, 4 // frames)}",
-        f"dqn.n_step={round(10 / ratio)}",
+        f"dqn.n_step={round(5 / ratio)}",
         f"dqn.discount={0.99**ratio}",
     ]
 
@@ -127,11 +127,12 @@ def decision_every(frames: int) -> list[str]:
 VARIATIONS: dict[str, list[str]] = {
     "default": [],
     "1 step": ["dqn.n_step=1"],
-    "5 steps": ["dqn.n_step=5"],
+    "10 steps": ["dqn.n_step=10"],
     "20 steps": ["dqn.n_step=20"],
     "returns not cut": ["dqn.cut_returns=false"],
     "1 sample per insert": ["dqn.samples_per_insert=1"],
     "4 samples per insert": ["dqn.samples_per_insert=4"],
+    "compact network": ["dqn.network.torso=compact"],
     "Nature network": ["dqn.network.torso=nature"],
     "tutorial network": ["dqn.network.torso=tutorial"],
     "not dueling": ["dqn.network.dueling=false"],
@@ -142,7 +143,8 @@ VARIATIONS: dict[str, list[str]] = {
     "rate 6e-4": ["dqn.learning_rate=6e-4"],
     "rate 1e-3": ["dqn.learning_rate=1e-3"],
     "layer norm, rate 1e-3": ["dqn.network.layer_norm=true", "dqn.learning_rate=1e-3"],
-    "32 games": ["env.num_envs=32", "env.greedy_envs=8"],
+    "initial values of 0": ["dqn.network.initial_value=0"],
+    "16 games": ["env.num_envs=16", "env.greedy_envs=4"],
     "stack of 2": ["env.stack_size=2"],
     "uniform replay": ["dqn.replay.priority_exponent=0", "dqn.replay.importance_exponent=0"],
     "replay of 100,000": ["dqn.replay.capacity=100000"],

@@ -40,8 +40,9 @@ from dino_rl.spec import ObservationSpec
 ACTIONS = 3
 NUM_ENVS = 16  # whose frames the replay memory holds
 TURN_S = 2.0
-OURS = preset("dino").dqn
-assert OURS is not None
+RECIPE = preset("dino").dqn
+assert RECIPE is not None
+OURS = replace(RECIPE, network=replace(RECIPE.network, torso="compact", initial_value=0.0))
 # What Stable-Baselines3 and CleanRL have: no double or dueling, single steps, uniform replay, and a target
 # network that is copied now and then.
 PLAIN = replace(
@@ -207,7 +208,7 @@ def comparisons() -> list[Comparison]:
             cleanrl(84),
         ),
         Comparison(
-            "the recipe dino (double, dueling, 10 steps, prioritized), compact, batch 64",
+            "the recipe dino (double, dueling, 5 steps, prioritized), compact network, batch 64",
             sb3 + ", plain",
             ours(OURS, 80),
             stable_baselines3("compact", 64, 80),

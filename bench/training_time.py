@@ -59,7 +59,8 @@ class KeepLast(Callback):
         self._directory.mkdir(exist_ok=True)
         training = {"steps": run.step, "updates": run.algorithm.updates, "seed": run.config.seed}
         run.algorithm.save_model(
-            self._directory, model_card(self._config, make_task(self._config.env), training=training)
+            self._directory / run.algorithm.model_file,
+            model_card(self._config, make_task(self._config.env), training=training),
         )
 
 

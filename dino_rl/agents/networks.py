@@ -86,8 +86,8 @@ def _nature(x, config: NetworkConfig):
 
 
 def _wide(x, config: NetworkConfig):
-    """For a wide scene squeezed into a square, as the Dino's: a pixel of its frame is 7.5 pixels of the game wide
-    and 1.6 high. Finer from left to right, where it matters when to jump, than from top to bottom."""
+    """For a wide scene squeezed into a square: a pixel of the Dino's frame is 7.5 pixels of the game wide and
+    1.6 high. Finer from left to right, where it matters when to jump, than from top to bottom."""
     for filters, kernel, stride in CONVOLUTIONS["wide"]:
         x = _activated(x, keras.layers.Conv2D(filters, kernel, strides=stride), config)
     return keras.layers.Flatten()(x)
