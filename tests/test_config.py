@@ -289,7 +289,8 @@ def test_the_cards_of_shipped_models_are_read(name):
     recipe = preset("dino")  # which has changed since
     network = replace(recipe.dqn.network, torso="compact", initial_value=0.0)
     assert config.env == replace(recipe.env, num_envs=16, greedy_envs=4)
-    assert config.dqn == replace(recipe.dqn, n_step=10, network=network)
+    exploration = replace(recipe.dqn.exploration, action_weights=(0.85, 0.1, 0.05))
+    assert config.dqn == replace(recipe.dqn, n_step=10, network=network, exploration=exploration)
     assert asdict(config.env)["decision_interval_frames"] == 2
 
 

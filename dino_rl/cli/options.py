@@ -25,7 +25,7 @@ def number(kind: Callable, least: float, what: str, most: float = MOST) -> Calla
         except ValueError:
             value = None
         if value is not None and value > MOST:
-            raise argparse.ArgumentTypeError(f"{text} is too large: use at most {MOST:g}")
+            raise argparse.ArgumentTypeError(f"{text!r} is too large: use at most {MOST:g}")
         if value is None or not least <= value <= most:  # NaN is not
             raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
         return value
