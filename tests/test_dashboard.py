@@ -721,7 +721,7 @@ def resize(browser: Browser, width: int, height: int, scheme: str = "light"):
 @pytest.mark.browser
 def test_the_page_of_a_run(tmp_path, screen):
     """All panels fill, in every size and scheme, and the page says when the run is over."""
-    arguments = ("train", "--preset", "tiny-idle", "--minutes", 30, "--set", "run.validations=200")
+    arguments = ("train", "--preset", "tiny-idle", "--steps", 50_000, "--set", "run.validations=500")
     with shown(*arguments, "--run-dir", tmp_path / "run", program="tests/tiny_run.py") as (process, url):
         resize(screen, *SIZES[0])
         screen.open(url)
