@@ -1040,8 +1040,8 @@ def test_a_process_that_hangs_is_given_up(target, monkeypatch, no_new_browsers):
 
     # Short, and long enough for a browser to start in on a busy machine.
     monkeypatch.setattr(channels, "ANSWER_TIMEOUT_S", 5)
-    monkeypatch.setattr(driver, "ANSWER_TIMEOUT_S", 10)
-    monkeypatch.setattr(driver, "PAGE_TIMEOUT_S", 5)
+    monkeypatch.setattr(driver, "ANSWER_TIMEOUT_S", 20)
+    monkeypatch.setattr(driver, "PAGE_TIMEOUT_S", 15)
     before = profiles()
     for env in (DinoEnv(), DinoVectorEnv(2)):
         env.reset(seed=1)
