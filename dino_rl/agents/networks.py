@@ -19,8 +19,12 @@ Precision = Literal["float32", "bfloat16"]
 MAX_UNITS = 8192  # of a dense layer
 CONVOLUTIONS = {  # of each torso for images: filters, size of the kernel, stride; both (rows, columns)
     "tutorial": ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1))),
+    # For two cores: half the filters in the first layers, which have the largest images.
     "compact": ((16, (8, 8), (4, 4)), (32, (4, 4), (2, 2)), (64, (3, 3), (2, 2))),
+    # Mnih et al. 2015, https://doi.org/10.1038/nature14236, extended data table 1.
     "nature": ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1))),
+    # For a wide scene squeezed into a square: a pixel of the Dino's frame is 7.5 pixels of the game wide and
+    # 1.6 high. Finer from left to right, where it matters when to jump, than from top to bottom.
     "wide": ((16, (8, 4), (8, 2)), (32, (4, 4), (2, 2)), (64, (3, 3), (2, 2))),
 }
 WIDTHS = {"tutorial": 512, "compact": 256, "nature": 512, "wide": 256, "dense": 64}
@@ -33,7 +37,7 @@ class NetworkConfig:
     torso: Literal["tutorial", "compact", "nature", "wide", "dense"] = "nature"
     """The layers before the head, a key of `TORSOS`: dense for vectors, the others for images."""
     width: Annotated[int, Interval(ge=1, le=MAX_UNITS)] | None = None
-    """Units of each hidden dense layer. None: the torso's own (nature and tutorial 512, compact 256,
+    """Units of each hidden dense layer. None: the torso's own (nature and tutorial 512, compact and wide 256,
     dense 64)."""
     activation: Activation = "relu"
     """Of all hidden layers."""
@@ -71,24 +75,9 @@ def _tutorial(x, config: NetworkConfig):
     return keras.layers.Flatten()(x)
 
 
-def _compact(x, config: NetworkConfig):
-    """A small network for two cores. Half the filters in the first layers, which have the largest images."""
-    for filters, kernel, stride in CONVOLUTIONS["compact"]:
-        x = _activated(x, keras.layers.Conv2D(filters, kernel, strides=stride), config)
-    return keras.layers.Flatten()(x)
-
-
-def _nature(x, config: NetworkConfig):
-    """Mnih et al. 2015, https://doi.org/10.1038/nature14236, extended data table 1."""
-    for filters, kernel, stride in CONVOLUTIONS["nature"]:
-        x = _activated(x, keras.layers.Conv2D(filters, kernel, strides=stride), config)
-    return keras.layers.Flatten()(x)
-
-
-def _wide(x, config: NetworkConfig):
-    """For a wide scene squeezed into a square: a pixel of the Dino's frame is 7.5 pixels of the game wide and
-    1.6 high. Finer from left to right, where it matters when to jump, than from top to bottom."""
-    for filters, kernel, stride in CONVOLUTIONS["wide"]:
+def _convolutions(x, config: NetworkConfig):
+    """Convolutions and nothing else."""
+    for filters, kernel, stride in CONVOLUTIONS[config.torso]:
         x = _activated(x, keras.layers.Conv2D(filters, kernel, strides=stride), config)
     return keras.layers.Flatten()(x)
 
@@ -101,9 +90,9 @@ def _dense(x, config: NetworkConfig):
 # Each maps (input, config) to features [B, n].
 TORSOS: dict[str, Callable] = {
     "tutorial": _tutorial,
-    "compact": _compact,
-    "nature": _nature,
-    "wide": _wide,
+    "compact": _convolutions,
+    "nature": _convolutions,
+    "wide": _convolutions,
     "dense": _dense,
 }
 
