@@ -5,6 +5,7 @@ Both are imported at their first use. So the configuration beside an agent loads
 """
 
 import importlib
+import importlib.util
 import logging
 import os
 import platform
@@ -14,6 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from dino_rl.errors import DinoError
 
 # Without oneDNN (not x86), XLA has the faster convolutions: docs/performance.md.
 XLA_CONVOLUTIONS = platform.machine() not in ("x86_64", "AMD64")
@@ -47,12 +50,28 @@ def _load(name: str) -> Any:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the shell says: the agents are TensorFlow's
+        _refuse_a_garbled_path()
         started = time.monotonic()
         with _silent_stderr():
             importlib.import_module("tensorflow")
             module = importlib.import_module(name)
         log.debug("loaded %s in %.1f s", name, time.monotonic() - started)
         return module
+
+
+def _refuse_a_garbled_path() -> None:
+    """TensorFlow takes the paths of its own libraries as UTF-8, whatever encoding Python has for paths.
+
+    Raises:
+        DinoError: a path holds bytes that this encoding does not know.
+    """
+    spec = importlib.util.find_spec("tensorflow")
+    path = (spec and spec.origin) or ""
+    if any("\ud800" <= letter <= "\udfff" for letter in path):
+        raise DinoError(
+            f"TensorFlow cannot be loaded from {path!a}, whose letters are unknown to the encoding "
+            f"{sys.getfilesystemencoding()} (set PYTHONUTF8=1)"
+        )
 
 
 @contextmanager

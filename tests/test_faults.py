@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import gymnasium
@@ -106,6 +107,7 @@ def test_a_directory_that_was_created_for_nothing_is_removed(tmp_path):
 def test_a_lock_ends_with_its_process(tmp_path):
     code = f"""
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from dino_rl.runs.run_lock import RunLock
 lock = RunLock(Path({str(tmp_path)!r}))
@@ -708,6 +710,8 @@ TERMINALS = {
 
 @pytest.mark.parametrize("kind", TERMINALS)
 def test_terminals_of_all_kinds(kind, tmp_path):
+    if kind == "C" and not sys.prefix.isascii():
+        pytest.skip("TensorFlow itself cannot be loaded: test_a_path_that_tensorflow_cannot_read")
     environment = {**os.environ, **TERMINALS[kind]}
     done = subprocess.run(
         [
@@ -723,6 +727,22 @@ def test_terminals_of_all_kinds(kind, tmp_path):
     if kind in ("cp1252", "ascii", "C"):
         assert b"\xe2\x96" not in done.stdout  # the bars of UTF-8
         assert b"@" in done.stdout
+
+
+def test_a_path_that_tensorflow_cannot_read(tmp_path):
+    """Its packages lie in a directory with a letter that the locale lacks, and UTF-8 mode is off."""
+    packages = tmp_path / "\xfc"
+    packages.symlink_to(Path(find_spec("tensorflow").origin).parents[1])
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run_dino.py"), *map(str, cartpole(tmp_path / "run", "--steps", 3000))],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **TERMINALS["C"], "PYTHONPATH": str(packages)},
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "set PYTHONUTF8=1" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
