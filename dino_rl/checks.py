@@ -298,9 +298,10 @@ def _display() -> Iterator[Check]:
 
 def _cache() -> Iterator[Check]:
     from dino_rl.browser.page import cache_dir
+    from dino_rl.runs.output import problem_of_writing
 
     path = cache_dir()
-    problem = _problem_of_writing(path)
+    problem = problem_of_writing(path)
     if problem:
         text = f"{path} ({problem}): set DINO_RL_CACHE to a directory that you can write to."
         yield Check("cache", "note", text)
@@ -323,8 +324,10 @@ def _temporary() -> Iterator[Check]:
 
 
 def _runs() -> Iterator[Check]:
+    from dino_rl.runs.output import problem_of_writing
+
     path = Path("runs").absolute()  # where `train` writes unless it is told otherwise
-    problem = _problem_of_writing(path)
+    problem = problem_of_writing(path)
     if problem:
         raise DinoError(f"{path} ({problem}): change to another directory, or use --run-dir.")
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
@@ -333,16 +336,6 @@ def _runs() -> Iterator[Check]:
         yield Check("runs", "note", f"{path}: {free_gb:.1f} GB are free; a checkpoint can need one.")
     else:
         yield Check("runs", "ok", f"{path}, {free_gb:.1f} GB free")
-
-
-def _problem_of_writing(directory: Path) -> str:
-    """Why no file can be written to a directory, "" if one can. A directory that is missing stays so."""
-    try:
-        existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-        with tempfile.TemporaryFile(dir=existing):
-            return ""
-    except OSError as error:
-        return error.strerror or first_line(error)
 
 
 def _ffmpeg() -> Iterator[Check]:

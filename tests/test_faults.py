@@ -576,7 +576,7 @@ def test_a_run_directory_that_is_deleted_while_the_run_goes_on(worlds, tmp_path)
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_directory_that_cannot_be_written(cli, tmp_path):
     tmp_path.chmod(0o500)
-    refused(cli(*cartpole(tmp_path / "run", "--steps", 100)), "no permission")
+    refused(cli(*cartpole(tmp_path / "run", "--steps", 100)), "Permission denied")
     tmp_path.chmod(0o700)
 
 
@@ -1420,9 +1420,11 @@ def test_a_trainer_that_is_killed_leaves_no_process_and_no_directory(tmp_path, n
         assert profiles() == before
 
 
-@faults
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
-def test_a_disk_that_fills_up_while_a_run_goes_on(tmp_path):
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 8 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a small disk")
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -1430,27 +1432,53 @@ def test_a_disk_that_fills_up_while_a_run_goes_on(tmp_path):
     )
     if mounted.returncode:
         pytest.skip("no file system can be mounted here")
-    try:
-        run_dir = disk / "run"
-        arguments = ("train", *VECTORS, "--steps", 4000, "--run-dir", run_dir)
-        assert run_process(*arguments).returncode == 0
-        before, step = files_below(run_dir / "checkpoint"), checkpoint.load_state(run_dir)["step"]
-        for free in (0, 4096, 50_000, 200_000):
-            filler = disk / "filler"
-            with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-                while file.write(bytes(4096)) == 4096:
-                    pass
-            os.truncate(filler, max(0, filler.stat().st_size - free))
-            done = run_process("train", "--resume", run_dir, "--steps", 8000)
-            print(free, done.returncode, done.stderr.strip())
-            line = one_line(done.stderr)
-            assert done.returncode == 2
-            assert "No space left on device" in line
-            assert f"The checkpoint of step {step:,} is whole" in line
-            assert files_below(run_dir / "checkpoint") == before
-            assert not [name for name in files_below(run_dir) if "part" in name]
-            filler.unlink()
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@faults
+def test_a_disk_that_fills_up_while_a_run_goes_on(small_disk):
+    run_dir = small_disk / "run"
+    arguments = ("train", *VECTORS, "--steps", 4000, "--run-dir", run_dir)
+    assert run_process(*arguments).returncode == 0
+    before, step = files_below(run_dir / "checkpoint"), checkpoint.load_state(run_dir)["step"]
+    for free in (0, 4096, 50_000, 200_000):
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)) == 4096:
+                pass
+        os.truncate(filler, max(0, filler.stat().st_size - free))
         done = run_process("train", "--resume", run_dir, "--steps", 8000)
-        assert (done.returncode, done.stderr) == (0, "")
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        print(free, done.returncode, done.stderr.strip())
+        line = one_line(done.stderr)
+        assert done.returncode == 2
+        assert "No space left on device" in line
+        assert f"The checkpoint of step {step:,} is whole" in line
+        assert files_below(run_dir / "checkpoint") == before
+        assert not [name for name in files_below(run_dir) if "part" in name]
+        filler.unlink()
+    done = run_process("train", "--resume", run_dir, "--steps", 8000)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_disk_that_has_become_read_only(cli, small_disk):
+    """As after an error of the disk: also root may write nothing."""
+    run_dir = small_disk / "run"
+    assert cli(*cartpole(run_dir, "--steps", 3000))[0] == 0
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True)
+    before = files_below(small_disk)
+    for arguments in (
+        ("train", "--resume", run_dir, "--steps", 6000),
+        cartpole(small_disk / "new", "--steps", 3000),
+        ("evaluate", "--model", run_dir, "--games", 2, "--json", small_disk / "result.json"),
+        ("plot", run_dir),
+        ("report", run_dir),
+        ("export-hub", small_disk / "hub", "--model", run_dir),
+    ):
+        code, _, err = cli(*arguments)
+        assert code == 2, arguments
+        assert "Read-only file system" in one_line(err)
+    assert files_below(small_disk) == before
+    subprocess.run([*remount[:2], "remount,rw", str(small_disk)], check=True)
+    assert cli("train", "--resume", run_dir, "--steps", 6000)[0] == 0

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,10 +36,21 @@ def check_writable(path: Path):
     if _is_device(path):
         raise RunError(f"Cannot write {path}: it is no regular file; name one.")
     # A file is replaced by a new one in its directory.
-    directory = existing if existing.is_dir() else existing.parent
-    for each in (existing, directory):
-        if not os.access(each, os.W_OK):
-            raise RunError(f"Cannot write {path}: no permission to write to {each}.")
+    problem = problem_of_writing(existing if existing.is_dir() else existing.parent)
+    if problem:
+        raise RunError(f"Cannot write {path} ({problem}).")
+    if not os.access(existing, os.W_OK):
+        raise RunError(f"Cannot write {path}: the file is write-protected.")
+
+
+def problem_of_writing(directory: Path) -> str:
+    """Why no file can be written to a directory, "" if one can. A directory that is missing stays so."""
+    try:
+        existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return reason(error)
 
 
 def _is_device(path: Path) -> bool:
