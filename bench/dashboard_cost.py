@@ -3,9 +3,10 @@
 One run, cut into segments of some seconds, in cycles: without a dashboard, with one that nobody watches,
 with a viewer on another machine (here a process that only reads), and, with --browser, with headless Chromium
 on this machine. Segments of one cycle are compared with each other, so that a machine that becomes slower or
-faster changes all of them. The order within a cycle is random. The last column is the processor time of the
-server's thread, which other work on the machine hardly changes (saliency maps are computed in another thread,
-for one percent of the time).
+faster changes all of them. The order within a cycle is random. Steps per second vary by more than what is to
+be measured, so there are two columns of processor time, which other work on the machine changes less: that of
+the trainer and its games for a step, and that of the server's thread. (Saliency maps are computed in another
+thread, for one percent of the time.)
 
 python bench/dashboard_cost.py --cycles 20
 python bench/dashboard_cost.py --cycles 20 --browser
@@ -16,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -61,11 +63,12 @@ class Segments(Callback):
         self._rng = np.random.default_rng(0)
         self._waiting: list[str] = []
         self._condition = ""
-        self._measured_from: tuple[float, int, float] | None = None
+        self._measured_from: np.ndarray | None = None
         self._ends_s = 0.0
         self._reader: subprocess.Popen | None = None
         self._browser = Browser() if options.browser else None
         self.rates: dict[str, list[float]] = {condition: [] for condition in self._conditions}
+        self.costs: dict[str, list[float]] = {condition: [] for condition in self._conditions}
         self.shares: dict[str, list[float]] = {condition: [] for condition in self._conditions}
 
     def on_slice(self, run: Run, part: Slice) -> None:
@@ -73,14 +76,14 @@ class Segments(Callback):
             return
         now = time.monotonic()
         if self._measured_from is None and now >= self._ends_s - self._options.seconds:
-            self._measured_from = now, run.step, time.clock_gettime(self._clock)
+            self._measured_from = self._measure(run)
         if now < self._ends_s:
             return
         if self._condition and self._measured_from is not None:
-            since, step, used = self._measured_from
-            self.rates[self._condition].append((run.step - step) / (now - since))
-            used = time.clock_gettime(self._clock) - used
-            self.shares[self._condition].append(used / (now - since))
+            seconds, steps, server, all_of_it = self._measure(run) - self._measured_from
+            self.rates[self._condition].append(steps / seconds)
+            self.costs[self._condition].append(all_of_it / steps)
+            self.shares[self._condition].append(server / seconds)
         if not self._waiting:
             if len(self.rates[NONE]) == self._options.cycles:
                 run.stopped = True
@@ -89,6 +92,16 @@ class Segments(Callback):
         self._switch(run, self._waiting.pop())
         self._ends_s = time.monotonic() + SETTLE_S + self._options.seconds
         self._measured_from = None
+
+    def _measure(self, run: Run) -> np.ndarray:
+        """Time, steps, processor time of the server's thread, and of trainer and games; in seconds."""
+        viewers = {each.pid for each in (self._reader, self._browser) if each}
+        all_of_it = time.process_time()
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                if not viewers & {process.pid, *(parent.pid for parent in process.parents())}:
+                    all_of_it += sum(process.cpu_times()[:2])
+        return np.array([time.monotonic(), run.step, time.clock_gettime(self._clock), all_of_it])
 
     def _switch(self, run: Any, condition: str):
         self.close_viewers()
@@ -119,6 +132,12 @@ class Segments(Callback):
             self._browser.close()
 
 
+def with_interval(ratios: np.ndarray) -> str:
+    """Their mean and its 95 % confidence interval."""
+    low, high = confidence_interval(ratios)
+    return f"{ratios.mean():.3f} ({low:.3f} to {high:.3f})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cycles", type=int, default=20)
@@ -137,17 +156,15 @@ def main() -> None:
             segments = Segments(show, server, options)
             with make_run(config, run_dir, [show, segments], pictures=True) as run:
                 run.run()
-    base = np.array(segments.rates[NONE])
-    print("| condition | steps/s | ratio to no dashboard | 95 % confidence interval | server's thread |")
+    base, base_cost = np.array(segments.rates[NONE]), np.array(segments.costs[NONE])
+    print(
+        "| condition | steps/s | ratio to no dashboard | processor time of a step, ratio | server's thread |"
+    )
     print("|---|---|---|---|---|")
     for condition, rates in segments.rates.items():
-        ratios = np.array(rates) / base
-        low, high = confidence_interval(ratios)
         share = np.mean(segments.shares[condition])
-        print(
-            f"| {condition} | {np.mean(rates):,.0f} | {ratios.mean():.3f} | {low:.3f} to {high:.3f} "
-            f"| {share:.2%} of a core |"
-        )
+        speed, cost = map(with_interval, (rates / base, segments.costs[condition] / base_cost))
+        print(f"| {condition} | {np.mean(rates):,.0f} | {speed} | {cost} | {share:.2%} of a core |")
     print(f"\n{len(base)} cycles of {options.seconds:.0f} s segments")
 
 
