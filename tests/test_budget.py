@@ -68,8 +68,8 @@ def test_progress_is_linear_after_the_calibration():
     assert budget.progress(21_000) == 1.0
 
 
-def test_the_calibration_is_a_tenth_of_a_short_run():
-    assert budget_of(replace(TIMED, steps=100)).progress(55) == pytest.approx(0.5)
+def test_the_calibration_is_a_quarter_of_a_short_run():
+    assert budget_of(replace(TIMED, steps=200)).progress(125) == pytest.approx(0.5)
     # A run whose time has room for fewer steps than that is planned for more, and the clock ends it.
     assert run_at(0.1, TIMED).total == 1_000 / MAX_CALIBRATION_SHARE
 
