@@ -107,7 +107,6 @@ def test_a_directory_that_was_created_for_nothing_is_removed(tmp_path):
 def test_a_lock_ends_with_its_process(tmp_path):
     code = f"""
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from dino_rl.runs.run_lock import RunLock
 lock = RunLock(Path({str(tmp_path)!r}))
@@ -1465,8 +1464,11 @@ def test_a_disk_that_has_become_read_only(cli, small_disk):
     """As after an error of the disk: also root may write nothing."""
     run_dir = small_disk / "run"
     assert cli(*cartpole(run_dir, "--steps", 3000))[0] == 0
-    remount = ["mount", "-o", "remount,ro", str(small_disk)]
-    subprocess.run(remount, check=True)
+
+    def remount(mode: str):
+        subprocess.run(["mount", "-o", f"remount,{mode}", str(small_disk)], check=True)
+
+    remount("ro")
     before = files_below(small_disk)
     for arguments in (
         ("train", "--resume", run_dir, "--steps", 6000),
@@ -1480,5 +1482,5 @@ def test_a_disk_that_has_become_read_only(cli, small_disk):
         assert code == 2, arguments
         assert "Read-only file system" in one_line(err)
     assert files_below(small_disk) == before
-    subprocess.run([*remount[:2], "remount,rw", str(small_disk)], check=True)
+    remount("rw")
     assert cli("train", "--resume", run_dir, "--steps", 6000)[0] == 0
