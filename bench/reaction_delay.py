@@ -12,7 +12,6 @@ from contextlib import closing
 from pathlib import Path
 
 import gymnasium
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -51,11 +50,9 @@ def main():
             **agent,
         )
         with closing(env):
-            games = play_episodes(env, player.act, seeds).episodes
-        scores = np.array([game.score for game in games])
-        figures = (scores.mean(), np.median(scores), scores.min(), scores.max())
-        capped = sum(game.capped for game in games)
-        console.print(f"| {delay} | {' | '.join(f'{figure:,.0f}' for figure in figures)} | {capped} |")
+            result = play_episodes(env, player.act, seeds).summary()
+        figures = " | ".join(f"{result[name]:,.0f}" for name in ("mean", "median", "min", "max", "capped"))
+        console.print(f"| {delay} | {figures} |")
 
 
 if __name__ == "__main__":
