@@ -93,6 +93,7 @@ def main():
     )
     parser.add_argument("--run", action="store_true", help="train instead")
     parser.add_argument("--minutes", type=float, default=180, help="of training (default: %(default)s)")
+    parser.add_argument("--run-dir", type=Path, help="of training (default: a temporary one)")
     parser.add_argument("--rows", type=int, default=20, help="of the table (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:
@@ -101,7 +102,7 @@ def main():
         tempfile.tempdir = str(temporary)
         if options.run:
             every_s = 60 * options.minutes / options.rows
-            rows = train(options.minutes, every_s, temporary, Path(directory) / "run")
+            rows = train(options.minutes, every_s, temporary, options.run_dir or Path(directory) / "run")
         else:
             rows = play(options.num_envs, options.steps, options.steps // options.rows, temporary)
         print("".join(name.rjust(WIDTH) for name in COLUMNS), flush=True)
