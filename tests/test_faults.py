@@ -1394,7 +1394,9 @@ def test_a_trainer_that_is_killed_again_and_again(tmp_path):
     left = {path.name for path in run_dir.iterdir()}
     assert not {name for name in left if "part" in name or "old" in name}
     print(f"at most {max(lost):.1f} s lost, {len(lost)} times")
-    assert max(lost) < interval_s + 2  # and what a busy machine takes to save
+    # A step that compiles and a save take a second or two, and more the busier the machine is.
+    busy = max(1.0, os.getloadavg()[1] / (os.cpu_count() or 1))
+    assert max(lost) < interval_s + 2 * busy
 
 
 @faults
@@ -1436,6 +1438,7 @@ def small_disk(tmp_path):
 
 
 @faults
+@pytest.mark.timeout(900)
 def test_a_disk_that_fills_up_while_a_run_goes_on(small_disk):
     run_dir = small_disk / "run"
     arguments = ("train", *VECTORS, "--steps", 4000, "--run-dir", run_dir)

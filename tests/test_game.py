@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -787,6 +788,30 @@ def test_an_arena_names_what_a_page_lacks(own_cache, no_new_browsers):
     own_cache.write_text(text.replace("obstacleTypes", "kindsOfObstacle"), encoding="utf-8")
     with pytest.raises(PageError, match=r"horizon.obstacleTypes.*known to work"):
         Arena(2)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (partial(Arena, 2), "arena.js"),
+        (partial(Arena, 2), "snapshot.js"),  # of the frames only
+        (partial(Game, "lockstep"), "bridge.js"),
+        (partial(Game, "live"), "live_watch.js"),
+    ],
+)
+def test_a_page_that_arrives_in_part_is_a_fault_of_the_browser(make, name, monkeypatch, no_new_browsers):
+    """As when Chromium's network process is killed: another browser may do."""
+    open_all = Browser.open
+
+    def open_without(browser: Browser, url: str):
+        browser.cdp("Network.enable", {})
+        browser.cdp("Network.setBlockedURLs", {"urls": [f"*/{name}"]})
+        open_all(browser, url)
+
+    monkeypatch.setattr(Browser, "open", open_without)
+    with pytest.raises(BrowserError, match=name) as caught:
+        make()
+    assert caught.value.retry
 
 
 def test_no_line_of_the_page_is_kept_here(game):

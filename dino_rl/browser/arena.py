@@ -9,7 +9,7 @@ from dino_rl.browser.chrome import CLOSED, WINDOW_SIZE, Browser
 from dino_rl.browser.frames import decode_png
 from dino_rl.browser.game_settings import GameSettings
 from dino_rl.browser.observation import Observation
-from dino_rl.browser.page import game_page, page_error
+from dino_rl.browser.page import check_whole, game_page, page_error
 from dino_rl.browser.server import PageServer
 from dino_rl.errors import BrowserError
 
@@ -42,6 +42,7 @@ class Arena:
             self._server = PageServer(game_page(self.browser))
             self.browser.open(self._server.url + "/game/arena.html")
             opened = self.browser.resolve("DinoArena.open(arguments[0])", num_games)
+            check_whole(self.browser)
             if not isinstance(opened, dict):
                 raise page_error(self.browser, str(opened))
             self.fields = tuple(opened["fields"])

@@ -254,12 +254,16 @@ class Browser:
             return self.driver.execute_script(script, *arguments)
 
     def resolve(self, promise: str, *arguments: Any) -> Any:
-        """What a JavaScript promise resolves to, or the text of the error that it is rejected with.
+        """What a JavaScript promise resolves to, or the text of the error that it is rejected with or that is
+        thrown in its place.
 
         Raises:
             BrowserError: as `script`.
         """
-        script = f"const done = arguments[arguments.length - 1]; {promise}.then(done, (e) => done(String(e)))"
+        script = f"""
+        const done = arguments[arguments.length - 1];
+        (async () => {promise})().then(done, (error) => done(String(error)));
+        """
         with self._answering():
             return self.driver.execute_async_script(script, *arguments)
 

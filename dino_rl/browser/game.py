@@ -11,7 +11,7 @@ from dino_rl.browser.devtools import DevTools
 from dino_rl.browser.frames import decode_png
 from dino_rl.browser.game_settings import GameSettings
 from dino_rl.browser.observation import Observation
-from dino_rl.browser.page import URL, game_page, open_original, page_error
+from dino_rl.browser.page import URL, check_whole, game_page, open_original, page_error
 from dino_rl.browser.server import BRIDGE_SCRIPTS, PageServer
 from dino_rl.errors import BrowserError, DinoError
 from dino_rl.resources import GAME_DIR
@@ -73,6 +73,7 @@ class Game:
             else:
                 self._server = PageServer(game_page(self.browser))
                 self.browser.open(f"{self._server.url}/dino.html?clock={clock}")
+                check_whole(self.browser)
             if clock == "lockstep":
                 problem = self.browser.resolve("DinoBridge.prepare()")
             else:

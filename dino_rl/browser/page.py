@@ -23,6 +23,21 @@ document.addEventListener("DOMContentLoaded", () => {
 }, true);
 """
 
+# Scripts of the page and of its frames that did not arrive. A frame that did not arrive cannot be read.
+MISSING = """
+const missing = (frame) => {
+  try {
+    const files = frame.performance.getEntriesByType("resource");
+    return files
+      .filter((file) => file.initiatorType === "script" && file.responseStatus !== 200)
+      .map((file) => file.name);
+  } catch {
+    return ["a frame"];
+  }
+};
+return [window, ...Array.from(window.frames)].flatMap(missing);
+"""
+
 
 def cache_dir() -> Path:
     """Where pages are stored: DINO_RL_CACHE, else the user's cache directory."""
@@ -86,6 +101,18 @@ def _extract(browser: Browser) -> str:
             f"known to work: {KNOWN_VERSIONS}."
         )
     return "<!DOCTYPE html>" + html
+
+
+def check_whole(browser: Browser):
+    """Refuse a page of ours that was loaded in part: when Chromium's network process ends, a page goes on
+    without the scripts that were under way.
+
+    Raises:
+        BrowserError: scripts of the page did not arrive.
+    """
+    if missing := browser.script(MISSING):
+        name = missing[0].rpartition("/")[2]
+        raise browser.fault(f"The browser loaded a page without some of its scripts ({name}).")
 
 
 def page_error(browser: Browser, problem: str) -> PageError:
