@@ -160,13 +160,17 @@ class Browser:
     Args:
         headless: no window. A window needs a display.
         window_size: outer size in CSS pixels.
+        preferred: run it before other work, where the system allows that. A game in real time needs it on a
+            busy machine.
 
     Raises:
         NoBrowserError: no browser, no driver, versions that do not match, or no display.
         BrowserError: the browser does not start.
     """
 
-    def __init__(self, headless: bool = True, window_size: tuple[int, int] = WINDOW_SIZE):
+    def __init__(
+        self, headless: bool = True, window_size: tuple[int, int] = WINDOW_SIZE, preferred: bool = False
+    ):
         if not headless and not has_display():
             raise NoBrowserError("No display for a window: set DISPLAY, or use --headless.")
         binary = find_browser()
@@ -177,6 +181,8 @@ class Browser:
         except BrowserError as error:
             raise _start_failure(str(error), binary, driver, headless) from error
         self._release = release_with(self, self._driver.end)
+        if preferred:
+            self._driver.prefer()
         self._has_window = not headless
         try:
             options.add_argument(f"--user-data-dir={self._driver.profile}")

@@ -3,6 +3,7 @@ is ended in every case, with its browser and their temporary directory."""
 
 import contextlib
 import http.client
+import os
 import re
 import subprocess
 import time
@@ -23,6 +24,7 @@ ANSWER_TIMEOUT_S = 90  # to any command; the driver itself gives the page less: 
 PAGE_TIMEOUT_S = 60
 QUIT_TIMEOUT_S = 3
 POLL_S = 0.01
+PRIORITY = -15  # nice value of a driver that was preferred
 HOST = "127.0.0.1"
 STARTED = re.compile(rb"started successfully on port (\d+)")
 
@@ -96,6 +98,18 @@ class Driver:
                 raise BrowserError(f"{program} ended at its start: {''.join(last) or 'it gave no reason'}.")
             time.sleep(POLL_S)
         raise BrowserError(f"{program} did not start within {START_TIMEOUT_S} s.")
+
+    def prefer(self) -> None:
+        """Ask Linux to run the driver, and the browser that it will start, before other work.
+
+        Elsewhere, and where the account may not ask for it (most may not), nothing changes.
+        """
+        process = Path("/proc", str(self.pid))
+        with contextlib.suppress(OSError):
+            for thread in (process / "task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), PRIORITY)
+            # With the kernel's autogroups, nice values count within a session only. The driver has its own.
+            (process / "autogroup").write_text(str(PRIORITY), encoding="ascii")
 
     def start_browser(self, options: webdriver.ChromeOptions) -> WebDriver:
         """A browser, driven through Selenium.
