@@ -92,7 +92,7 @@ def main():
     parser.add_argument("--window", action="store_true", help="in a window; needs a display")
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="processes that keep cores busy")
     parser.add_argument(
-        "--preferred", action="store_true", help="run the browser before other work, as `play --in-page` does"
+        "--real-time", action="store_true", help="schedule the browser in real time, as `play` does"
     )
     parser.add_argument("--no-panel", action="store_true", help="switch the player's panel off")
     parser.add_argument("--pixel-ratio", type=float, default=1.0, help="display pixels per CSS pixel")
@@ -118,7 +118,7 @@ def main():
         "skip_share": options.skip_share,
         "late_ms": options.late_ms,
         "seed": options.seed,
-        "preferred": options.preferred,
+        "real_time": options.real_time,
     }
     games, timings = [], []
     with PlayerPage(**display) as page, busy(options.busy):

@@ -23,10 +23,10 @@ from PIL import Image
 from dino_rl.browser import Arena, Game
 from dino_rl.browser import chrome as chrome_module
 from dino_rl.browser.chrome import Browser, installed_browser
-from dino_rl.browser.driver import PRIORITY
 from dino_rl.browser.game_settings import GameSettings
 from dino_rl.browser.observation import Observation
 from dino_rl.browser.page import cache_dir
+from dino_rl.browser.watchdog import processes_of
 from dino_rl.errors import BrowserError, DinoError, PageError
 
 pytestmark = pytest.mark.browser
@@ -424,27 +424,22 @@ def test_the_browser_is_known_without_starting_it(game):
     assert installed_browser() == game.browser.name
 
 
-def priorities(browser: Browser) -> set[str]:
-    """Nice values of the driver, whose browser inherits them, and of its session."""
-    values = {str(os.getpriority(os.PRIO_PROCESS, browser.pid))}
-    autogroup = Path("/proc", str(browser.pid), "autogroup")
-    if autogroup.exists():
-        values.add(autogroup.read_text().split()[-1])
-    return values
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere, nothing is asked of the system")
+def test_the_browser_of_a_live_game_runs_before_other_work(game, live, monkeypatch, no_new_browsers):
+    def policies(browser: Browser) -> set[int]:
+        """Of the driver, and of the browser's processes."""
+        return {os.sched_getscheduler(each.pid) for each in processes_of(browser.pid)}
 
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere, priorities stay as they are")
-def test_the_browser_of_a_live_game_comes_before_other_work(game, live, monkeypatch, no_new_browsers):
-    refused = subprocess.run(["nice", "-n", str(PRIORITY), "true"], capture_output=True).stderr
-    assert priorities(game.browser) == {"0"}
-    assert priorities(live.browser) == {"0" if refused else str(PRIORITY)}
+    may_ask = subprocess.run(["chrt", "--rr", "1", "true"], capture_output=True).returncode == 0
+    assert policies(game.browser) == {os.SCHED_OTHER}
+    assert policies(live.browser) == {os.SCHED_RR if may_ask else os.SCHED_OTHER}
 
     def refuse(*_):
         raise PermissionError
 
-    monkeypatch.setattr(os, "setpriority", refuse)
-    with Browser(preferred=True) as browser:
-        assert priorities(browser) == {"0"}
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    with Browser(real_time=True) as browser:
+        assert policies(browser) == {os.SCHED_OTHER}
 
 
 def test_what_a_game_cannot_be():

@@ -160,8 +160,8 @@ class Browser:
     Args:
         headless: no window. A window needs a display.
         window_size: outer size in CSS pixels.
-        preferred: run it before other work, where the system allows that. A game in real time needs it on a
-            busy machine.
+        real_time: schedule it in real time, before other work, where the system allows that. A live game on a
+            busy machine needs it.
 
     Raises:
         NoBrowserError: no browser, no driver, versions that do not match, or no display.
@@ -169,7 +169,7 @@ class Browser:
     """
 
     def __init__(
-        self, headless: bool = True, window_size: tuple[int, int] = WINDOW_SIZE, preferred: bool = False
+        self, headless: bool = True, window_size: tuple[int, int] = WINDOW_SIZE, real_time: bool = False
     ):
         if not headless and not has_display():
             raise NoBrowserError("No display for a window: set DISPLAY, or use --headless.")
@@ -181,8 +181,8 @@ class Browser:
         except BrowserError as error:
             raise _start_failure(str(error), binary, driver, headless) from error
         self._release = release_with(self, self._driver.end)
-        if preferred:
-            self._driver.prefer()
+        if real_time:
+            self._driver.request_real_time()
         self._has_window = not headless
         try:
             options.add_argument(f"--user-data-dir={self._driver.profile}")

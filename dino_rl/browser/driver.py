@@ -24,7 +24,6 @@ ANSWER_TIMEOUT_S = 90  # to any command; the driver itself gives the page less: 
 PAGE_TIMEOUT_S = 60
 QUIT_TIMEOUT_S = 3
 POLL_S = 0.01
-PRIORITY = -15  # nice value of a driver that was preferred
 HOST = "127.0.0.1"
 STARTED = re.compile(rb"started successfully on port (\d+)")
 
@@ -99,17 +98,15 @@ class Driver:
             time.sleep(POLL_S)
         raise BrowserError(f"{program} did not start within {START_TIMEOUT_S} s.")
 
-    def prefer(self) -> None:
-        """Ask Linux to run the driver, and the browser that it will start, before other work.
+    def request_real_time(self) -> None:
+        """Ask Linux to schedule the driver, and the browser that it will start, in real time: while they have
+        something to do, other work waits, but for a twentieth of the time, which the kernel keeps for it.
 
         Elsewhere, and where the account may not ask for it (most may not), nothing changes.
         """
-        process = Path("/proc", str(self.pid))
         with contextlib.suppress(OSError):
-            for thread in (process / "task").iterdir():
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), PRIORITY)
-            # With the kernel's autogroups, nice values count within a session only. The driver has its own.
-            (process / "autogroup").write_text(str(PRIORITY), encoding="ascii")
+            for thread in Path("/proc", str(self.pid), "task").iterdir():
+                os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
 
     def start_browser(self, options: webdriver.ChromeOptions) -> WebDriver:
         """A browser, driven through Selenium.

@@ -64,7 +64,7 @@ class Game:
         self._visible = not headless
         self._server: PageServer | None = None
         self._devtools: DevTools | None = None  # of a live game
-        self.browser = Browser(headless, preferred=clock == "live")
+        self.browser = Browser(headless, real_time=clock == "live")
         try:
             if url:
                 open_original(self.browser)

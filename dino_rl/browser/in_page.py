@@ -48,7 +48,7 @@ class PlayerPage:
         skip_share: probability that a simulated display skips a frame, as on a busy machine.
         late_ms: how late the simulated frames begin in the mean, in milliseconds, exponentially distributed.
         seed: of the page's random numbers on a simulated display.
-        preferred: as `Browser`. A browser that a person has opened is not.
+        real_time: as `Browser`. A browser that a person has opened is not.
 
     Raises:
         BrowserError: the browser cannot be started, or stopped answering.
@@ -68,12 +68,12 @@ class PlayerPage:
         skip_share: float = 0.0,
         late_ms: float = 0.0,
         seed: int = 0,
-        preferred: bool = False,
+        real_time: bool = False,
     ):
         self.hz = simulated_hz
         self._irregular = {"skip_share": skip_share, "late_ms": late_ms}
         self._devtools: DevTools | None = None
-        self.browser = Browser(headless, preferred=preferred)
+        self.browser = Browser(headless, real_time=real_time)
         try:
             self.browser.set_display(size, pixel_ratio, dark)
             if simulated_hz:
