@@ -659,12 +659,17 @@ DIFFERENCES = {
 }
 
 
-@pytest.mark.parametrize("page", ["live", "untouched"])
-def test_a_lock_step_game_is_the_live_game(game, page, request):
-    live = request.getfixturevalue(page)
-    live.browser.driver.execute_script("DinoBridge.runner().config.clearTime = 3000")  # `start` changes it
-    live.restart()
-    theirs = live.state_numbers()
+@pytest.fixture(params=[None, UNTOUCHED], ids=["live", "untouched"])
+def new_live(request, no_new_browsers):
+    """A live game of which nothing is left from games before: a night moves the moon for good."""
+    with Game("live", request.param) as game:
+        yield game
+
+
+def test_a_lock_step_game_is_the_live_game(game, new_live):
+    new_live.browser.driver.execute_script("DinoBridge.runner().config.clearTime = 3000")
+    new_live.restart()
+    theirs = new_live.state_numbers()
     game.restart(1)
     ours = game.state_numbers()
     assert len(ours) > 250

@@ -169,7 +169,7 @@ class Browser:
     """
 
     def __init__(
-        self, headless: bool = True, window_size: tuple[int, int] = WINDOW_SIZE, real_time: bool = False
+        self, headless: bool = True, window_size: tuple[int, int] = WINDOW_SIZE, *, real_time: bool = False
     ):
         if not headless and not has_display():
             raise NoBrowserError("No display for a window: set DISPLAY, or use --headless.")
