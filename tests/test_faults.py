@@ -1394,9 +1394,7 @@ def test_a_trainer_that_is_killed_again_and_again(tmp_path):
     left = {path.name for path in run_dir.iterdir()}
     assert not {name for name in left if "part" in name or "old" in name}
     print(f"at most {max(lost):.1f} s lost, {len(lost)} times")
-    # A step that compiles and a save take a second or two, and more the busier the machine is.
-    busy = max(1.0, os.getloadavg()[1] / (os.cpu_count() or 1))
-    assert max(lost) < interval_s + 2 * busy
+    assert max(lost) < interval_s + 2  # and what a busy machine takes to save
 
 
 @faults

@@ -667,7 +667,6 @@ def new_live(request, no_new_browsers):
 
 
 def test_a_lock_step_game_is_the_live_game(game, new_live):
-    new_live.browser.driver.execute_script("DinoBridge.runner().config.clearTime = 3000")
     new_live.restart()
     theirs = new_live.state_numbers()
     game.restart(1)
