@@ -179,9 +179,9 @@ class LastValidation(Validation):
         return CAP
 
 
-def train(name: str, seed: int, steps: int, directory: Path) -> dict[str, float]:
-    """Train one variation on one core, unless that was done before. Returns its validation: 20 greedy games
-    on held-out seeds."""
+def train(name: str, seed: int, steps: int, games: int, directory: Path) -> dict[str, float]:
+    """Train one variation on one core, unless that was done before. Returns its validation: greedy games on
+    held-out seeds."""
     run_dir = directory / f"{name.replace(' ', '-')}-{seed}"
     table = run_dir / "validations.csv"
     if not read_table(table):  # there is none, or the run was interrupted
@@ -189,7 +189,8 @@ def train(name: str, seed: int, steps: int, directory: Path) -> dict[str, float]
         DQNAgent.dqn_class = DQN_CLASSES.get(name, DQN)
         length = {"seed": seed, "steps": steps, "validations": 0}
         config = choose(preset_name="dino", run=length, overrides=VARIATIONS[name])
-        validation = LastValidation(make_task(config.env), replace(config.run, validations=1))
+        last = replace(config.run, validations=1, validation_games=games)
+        validation = LastValidation(make_task(config.env), last)
         with make_run(config, run_dir, [validation], command=" ".join(sys.argv)) as run:
             run.run()
     return {column: values[-1] for column, values in read_table(table).items()}
@@ -200,6 +201,7 @@ def main():
     parser.add_argument("--only", nargs="+", choices=VARIATIONS, default=list(VARIATIONS), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--steps", type=int, default=150_000)
+    parser.add_argument("--games", type=int, default=20, help="at the end (default: %(default)s)")
     parser.add_argument("--dir", type=Path, default=Path("runs/ablations"))
     parser.add_argument("--concurrent", type=int, default=2, help="runs at a time, one core each")
     options = parser.parse_args()
@@ -207,7 +209,7 @@ def main():
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.concurrent, spawn, max_tasks_per_child=1) as pool:
         running: dict[Future, tuple[str, int]] = {
-            pool.submit(train, name, seed, options.steps, options.dir): (name, seed)
+            pool.submit(train, name, seed, options.steps, options.games, options.dir): (name, seed)
             for name in options.only
             for seed in options.seeds
         }

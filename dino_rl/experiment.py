@@ -40,6 +40,7 @@ from dino_rl.training.run import Run
 from dino_rl.training.snapshots import Snapshots
 from dino_rl.training.trackers import make_tracker
 from dino_rl.training.tracking import Track
+from dino_rl.workspace import remove_abandoned
 
 AGENTS = {"dqn": DQNAgent, "cem": CEM, "pqn": PQN}
 NETWORK_COPIES = 5  # at least: the network, the one it learns from, Adam's two, and the gradients
@@ -79,6 +80,7 @@ def make_run(
         for directory in (run_dir, run_dir / VIDEOS, run_dir / SNAPSHOTS):
             remove_parts(directory)
         checkpoint.remove_leftovers(run_dir)
+        remove_abandoned()
         state = checkpoint.load_state(run_dir) if resume else None
         task = make_task(config.env)
         check_memory(config, task)

@@ -214,10 +214,12 @@ def score_table(title: str, summary: dict, chance: dict | None = None) -> Table:
             table.add_row("mean, 95 % confidence interval", *bounds)
     if "late_decisions" in summary:
         table.add_row("late decisions", f"{summary['late_decisions']:.1%}")
-    delays = summary.get("delays", {"keys": 0})
-    if delays["keys"]:
-        median, p99 = delays["median_ms"], delays["p99_ms"]
-        table.add_row("frame to key", f"median {median:.1f} ms, 99th percentile {p99:.1f} ms")
+    # In Python the way from the page and back counts, too; in the page there is none.
+    for name, part in (("frame to key", "delays"), ("decision in the page", "timing")):
+        times = summary.get(part, {})
+        if "median_ms" in times:
+            median, p99 = times["median_ms"], times["p99_ms"]
+            table.add_row(name, f"median {median:.1f} ms, 99th percentile {p99:.1f} ms")
     return table
 
 

@@ -246,17 +246,23 @@ def test_constant_speed_meets_no_birds_and_keeps_its_speed(model_file, cli, tmp_
 
 
 @pytest.mark.browser
-def test_the_untouched_page_is_played_live(model_file, cli, tmp_path, no_new_browsers):
+@pytest.mark.parametrize("in_page", [True, False])
+def test_the_untouched_page_is_played_live(in_page, model_file, cli, tmp_path, no_new_browsers):
     path = tmp_path / "live.json"
     arguments = ("--clock", "live", "--url", "chrome://dino", "--games", 1, "--max-score", 60, "--json", path)
-    code, _, err = cli("evaluate", "--model", model_file, *arguments)
+    chosen = () if in_page else ("--no-in-page",)
+    code, _, err = cli("evaluate", "--model", model_file, *arguments, *chosen)
     assert (code, err) == (0, "")
     result = json.loads(path.read_text())
     assert result.keys() >= CONTRACT
     assert result["clock"] == "live"
+    assert result["in_page"] is in_page
     assert 0 <= result["late_decisions"] < 0.9
-    delays = result["delays"]
-    assert delays["keys"] == 0 or sum(delays["frames"]) == pytest.approx(1, abs=0.01)
+    if in_page:
+        assert result["timing"]["decisions"] > 50
+    else:
+        delays = result["delays"]
+        assert delays["keys"] == 0 or sum(delays["frames"]) == pytest.approx(1, abs=0.01)
     assert result["url"] == "chrome://dino"
     assert 20 <= result["scores"][0] <= 70
 
@@ -288,7 +294,7 @@ def test_closing_the_window_ends_play_cleanly(model_file, cli, monkeypatch, unse
         return step(game, action, frames)
 
     monkeypatch.setattr(PlayedGame, "step", close_after_ten)
-    code, out, err = cli("play", "--model", model_file, "--clock", "live", "--overlay")
+    code, out, err = cli("play", "--model", model_file, "--no-in-page", "--overlay")
     assert (code, err) == (0, "")
     assert "window was closed" in out
     assert next(steps) >= 11

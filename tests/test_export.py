@@ -416,7 +416,8 @@ def test_it_is_a_module(shipped, game, cli, tmp_path):
 
 @pytest.mark.browser
 def test_play_in_page(cli, no_new_browsers):
-    arguments = ("--headless", "--in-page", "--games", 2, "--max-score", 30)
+    """As live games are played if nothing else is said."""
+    arguments = ("--headless", "--games", 2, "--max-score", 30)
     code, out, err = cli("play", "--model", MODEL, *arguments)
     assert (code, err) == (0, "")
     assert len(re.findall(r"stopped at 3\d", out)) == 2
@@ -433,6 +434,16 @@ def test_evaluate_in_page(cli, tmp_path, no_new_browsers):
     assert all(30 <= score < 45 for score in result["scores"])
     assert result["timing"]["decisions"] > 100
     assert result["timing"]["frames_per_second"] > 20
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["play", "evaluate"])
+def test_a_live_game_of_what_cannot_be_exported(name, cli, tmp_path, no_new_browsers):
+    other_model(tmp_path / "m.h5", "compact", "gelu")
+    arguments = ("--model", tmp_path / "m.h5", "--clock", "live", "--games", 1, "--max-score", 30)
+    code, _, err = cli(name, *arguments, *(("--headless",) if name == "play" else ()))
+    assert (code, err) == (0, "")
+    refused(cli(name, *arguments, "--in-page"), "gelu")
 
 
 # --- What cannot be exported ------------------------------------------------------------------------------

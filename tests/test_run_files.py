@@ -3,6 +3,7 @@
 import json
 import resource
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -198,6 +199,13 @@ def test_a_checkpoint_reads_back_with_its_optimizer(tmp_path):
     }
     assert arrays["rewards"][0] == 7
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_checkpoint_needs_no_temporary_directory(tmp_path, monkeypatch):
+    """A process that is killed while it saves would leave it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    save_checkpoint(tmp_path)
+    assert checkpoint.load(tmp_path, {"online": network()}, 10**5)
 
 
 def test_a_stop_between_two_renames_loses_no_checkpoint(tmp_path):

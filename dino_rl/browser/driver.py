@@ -16,8 +16,8 @@ from selenium.webdriver.remote.client_config import ClientConfig
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from dino_rl.browser.watchdog import is_running, processes_of, watch_over
-from dino_rl.browser.workspace import Workspace
 from dino_rl.errors import BrowserError
+from dino_rl.workspace import Workspace
 
 START_TIMEOUT_S = 30
 ANSWER_TIMEOUT_S = 90  # to any command; the driver itself gives the page less: `PAGE_TIMEOUT_S`

@@ -11,6 +11,7 @@ from dino_rl.cli.show import show_playing
 from dino_rl.errors import DinoError, EnvError
 
 if TYPE_CHECKING:
+    from dino_rl.browser.observation import Observation
     from dino_rl.envs.task import PlayOptions, Task
     from dino_rl.player import Player
     from dino_rl.training.faults import ReplaceableEnvs
@@ -59,12 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     dino.add_argument(
         "--save-replays", type=Path, metavar="DIR", help="save each game as a file that `replay` can check"
     )
-    dino.add_argument(
-        "--in-page",
-        action="store_true",
-        default=None,
-        help="play as JavaScript inside the page, as the file that export writes (live clock only)",
-    )
+    shared.add_in_page(dino)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -99,11 +95,11 @@ def run(options: argparse.Namespace) -> int:
         raise DinoError(f"{options.model} was trained for {env_id}, not for {options.env}.")
     play = task.complete(given, max_score=MAX_SCORE)
     player.check(task.spec)
+    play = shared.choose_in_page(options, player, play, ("against_random", "dashboard"))
     if play.in_page:
-        shared.refuse(options, ("against_random",), "--in-page plays the model only")
-        shared.refuse(options, ("dashboard",), "--in-page plays without this process")
         evaluation, timing = _play_in_page(options, player, play)
-        _report(options, player, play, evaluation, {"timing": timing})
+        late = timing.pop("late_decisions", 0.0)
+        _report(options, player, play, evaluation, {"late_decisions": late, "timing": timing})
         return 0
     num_envs = 1 if play.clock == "live" else min(options.num_envs, options.games)
     facts = {"games": options.games, "first seed": options.seed, "clock": play.clock, "cap": play.max_score}
@@ -170,7 +166,8 @@ def _report(
     }
     if chance:
         result["random"] = chance.summary()
-    details = f"{play.clock}, cap {play.max_score:,}" if play.max_score else env_id
+    clock = f"{play.clock} in the page" if play.in_page else play.clock
+    details = f"{clock}, cap {play.max_score:,}" if play.max_score else env_id
     console.print(score_table(f"{options.model}, {details}", result, result.get("random")))
     ends = task.count_ends(result)
     if ends:
@@ -193,10 +190,11 @@ def _play_in_page(
     with Progress("playing") as progress, InPagePlayer(player, play, on_fault=shared.say_fault) as page:
         for seed in range(options.seed, options.seed + options.games):
 
-            def on_score(score: int, done: int = len(evaluation.episodes)):
-                progress.update((done + min(1.0, score / (play.max_score or MAX_SCORE))) / options.games)
+            def on_look(seen: "Observation", done: int = len(evaluation.episodes)):
+                share = min(1.0, int(seen.scores[0]) / (play.max_score or MAX_SCORE))
+                progress.update((done + share) / options.games)
 
-            episode = page.play(seed, play.max_score, on_score)
+            episode = page.play(seed, play.max_score, on_look)
             evaluation.episodes.append(episode)
             note(f"game {seed}: {number(episode.score)}{' (cap)' if episode.capped else ''}")
         return evaluation, page.timing()

@@ -4,12 +4,17 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from dino_rl.activation import Activation
 from dino_rl.errors import DinoError, EnvError
 from dino_rl.resources import shipped_model
+
+if TYPE_CHECKING:
+    from dino_rl.envs.task import PlayOptions
+    from dino_rl.player import Player
 
 MOST = 1e15  # of any number: times and counts beyond it cannot be computed with
 
@@ -183,10 +188,45 @@ def refuse(options: argparse.Namespace, names: tuple[str, ...], reason: str):
     Raises:
         DinoError: one of them was given.
     """
-    for name in names:
-        value = getattr(options, name)
-        if not (value is None or value is False or value == []):
-            raise DinoError(f"{reason}: leave out --{name.replace('_', '-')}.")
+    for name in given(options, names):
+        raise DinoError(f"{reason}: leave out --{name.replace('_', '-')}.")
+
+
+def given(options: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
+    """Those of the options that the user gave."""
+    values = {name: getattr(options, name) for name in names}
+    return [name for name, value in values.items() if not (value is None or value is False or value == [])]
+
+
+def add_in_page(parser: Any):
+    """Who decides in live games."""
+    parser.add_argument(
+        "--in-page",
+        action=argparse.BooleanOptionalAction,
+        help="decide as JavaScript inside the page, as the file that export writes, or in this process (live "
+        "clock only; default: in the page, where the model and the other options allow that)",
+    )
+
+
+def choose_in_page(
+    options: argparse.Namespace, player: "Player", play: "PlayOptions", others: tuple[str, ...]
+) -> "PlayOptions":
+    """Decide who decides, where the user did not.
+
+    Args:
+        others: options for which this process must play.
+
+    Raises:
+        DinoError: the user wants both.
+    """
+    from dino_rl.export.in_page import can_play_in_page
+
+    if play.in_page:
+        refuse(options, others, "--in-page plays without this process")
+    if play.in_page is not None:
+        return play
+    in_page = play.clock == "live" and not given(options, others) and can_play_in_page(player)
+    return replace(play, in_page=in_page)
 
 
 def say_fault(error: EnvError) -> None:

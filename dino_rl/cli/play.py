@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from gymnasium.vector import VectorEnv
 
+    from dino_rl.browser.observation import Observation
     from dino_rl.dashboard.board import Board
     from dino_rl.envs.task import PlayOptions
     from dino_rl.player import Player
@@ -62,12 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     dino.add_argument("--clock", choices=["lockstep", "live"], help="whose time runs (default: live)")
     dino.add_argument("--url", choices=["chrome://dino"], help="play on the untouched page (live clock only)")
     dino.add_argument("--max-score", type=shared.count, metavar="M", help="end a game at this score")
-    dino.add_argument(
-        "--in-page",
-        action="store_true",
-        default=None,
-        help="play as JavaScript inside the page, as the file that export writes (live clock only)",
-    )
+    shared.add_in_page(dino)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -93,22 +89,20 @@ def run(options: argparse.Namespace) -> int:
         overlay=overlay,
         in_page=options.in_page,
     )
-    if options.in_page:
-        shared.refuse(options, ("record", "dashboard"), "--in-page plays without this process")
     use_one_thread()
     with Progress("loading the model"):
         player = load_player(options.model, options.trust)
     task = player.task
-    play = task.complete(given, clock="live")
+    play = shared.choose_in_page(options, player, task.complete(given, clock="live"), ("record", "dashboard"))
     player.check(task.spec)
     window = has_display() and not options.headless and (task.window_while_recording or not options.record)
     endless = window or options.dashboard is not None
     games = options.games or (None if endless else GAMES_WITHOUT_WINDOW)
-    if play.in_page:
-        return _play_in_page(player, play, games, window)
     if not has_display() and not options.headless:
         instead = "the game is drawn on the terminal" if task.shows_frames else "only the scores are shown"
         note(f"There is no display for a window: {instead}.")
+    if play.in_page:
+        return _play_in_page(player, play, games, window)
     with show_playing(options.dashboard, "play", player, 1, {"clock": play.clock, "page": play.url}) as board:
         return _play(options, player, play, games, window, board)
 
@@ -224,17 +218,20 @@ def _watch_learning(options: argparse.Namespace) -> int:
 
 
 def _play_in_page(player: "Player", play: "PlayOptions", games: int | None, window: bool) -> int:
-    """The exported file plays; this process reads the scores."""
+    """The exported file plays; this process reads the scores, and draws the game if there is no window."""
     from dino_rl.errors import WindowClosedError
     from dino_rl.export.in_page import InPagePlayer
-    from dino_rl.terminal import Progress, note
+    from dino_rl.terminal import GameView, Progress, note
+
+    def show(seen: "Observation"):
+        view.show(seen.frames[0], f"score {seen.scores[0]:,}")
 
     try:
         with Progress("starting the game"):
             page = InPagePlayer(player, play, not window, shared.say_fault)
-        with page:
+        with page, GameView(enabled=not window) as view:
             for number in itertools.islice(itertools.count(), games):
-                _print_end(page.play(number, play.max_score))
+                _print_end(page.play(number, play.max_score, show))
     except WindowClosedError as error:
         note(str(error))
     return 0

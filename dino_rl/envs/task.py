@@ -46,7 +46,7 @@ class PlayOptions:
     save_replays: Any = None
     """Directory for recorded games."""
     in_page: bool | None = None
-    """The agent plays inside the game's page, as the exported JavaScript file."""
+    """The agent plays inside the game's page, as the exported JavaScript file. None: where it can."""
 
     def __post_init__(self):
         """Raises DinoError of options that contradict each other."""

@@ -11,13 +11,22 @@ from dino_rl.browser import Game
 from dino_rl.browser.observation import Observation
 from dino_rl.envs.dino.episodes import INFO_FIELDS
 from dino_rl.envs.task import PlayOptions
-from dino_rl.errors import EnvError
+from dino_rl.errors import EnvError, ModelError
 from dino_rl.export.javascript import player_js
 from dino_rl.player import Player
 from dino_rl.training.faults import Replaceable
 from dino_rl.training.rollout import Episode
 
 POLL_S = 0.2  # the file waits for 1.5 s before it starts the next game
+
+
+def can_play_in_page(player: Player) -> bool:
+    """Whether a model can be exported."""
+    try:
+        player_js(player)
+    except ModelError:
+        return False
+    return True
 
 
 class InPagePlayer:
@@ -64,31 +73,31 @@ class InPagePlayer:
         self,
         number: int,
         max_score: int | None = None,
-        on_score: Callable[[int], None] = lambda score: None,
+        on_look: Callable[[Observation], None] = lambda seen: None,
     ) -> Episode:
         """Play one game, to its end or to a score. If the browser fails, the game is played again.
 
         Args:
             number: of the game, in the place of a seed: a live game has none.
             max_score: stop there; None: never.
-            on_score: called with the score, several times a second.
+            on_look: called with what the page shows, several times a second.
 
         Raises:
             EnvError: the browser failed again and again.
         """
-        episode = self._game.use(lambda game: self._play(game, number, max_score, on_score))
+        episode = self._game.use(lambda game: self._play(game, number, max_score, on_look))
         self._game.progress()
         return episode
 
     def _play(
-        self, game: Game, number: int, max_score: int | None, on_score: Callable[[int], None]
+        self, game: Game, number: int, max_score: int | None, on_look: Callable[[Observation], None]
     ) -> Episode:
         game.restart()
         while True:
             seen = game.observe()
             score = int(seen.scores[0])
             crashed = bool(seen.crashed[0])
-            on_score(score)
+            on_look(seen)
             if crashed or (max_score is not None and score >= max_score):
                 self._measure(game)
                 return _episode(number, seen, score, not crashed, self._interval_frames)

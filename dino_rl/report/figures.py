@@ -1,10 +1,8 @@
 """The figures of a report: charts as SVG, frames as PNG, games as video, all in the page itself."""
 
 import io
-import tempfile
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,6 +18,7 @@ from dino_rl.runs.figure import svg_on_both
 from dino_rl.runs.plots import draw_panel, draw_runs, panels_of
 from dino_rl.runs.run_directory import RunDirectory
 from dino_rl.runs.video import VideoWriter
+from dino_rl.workspace import Workspace
 
 SIZE = (4.8, 3.3)  # inches of 72 CSS pixels at a scale of 1: readable from 350 pixels on
 CLIP_SIDE = 320  # pixels of a clip in the page, at least
@@ -137,8 +136,8 @@ def causes(deaths: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
 def clip_video(clip: Clip) -> str:
     """A clip as a video, enlarged with sharp pixels."""
     factor = -(-CLIP_SIDE // max(clip.frames.shape[1:]))
-    with tempfile.TemporaryDirectory(prefix="dino-rl-") as directory:
-        path = Path(directory) / "clip.mp4"
+    with Workspace() as directory:
+        path = directory / "clip.mp4"
         with VideoWriter(path, clip.fps) as video:
             for frame in clip.frames:
                 large = np.kron(frame, np.ones((factor, factor), np.uint8))

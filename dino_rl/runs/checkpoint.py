@@ -1,7 +1,7 @@
 """The checkpoint of a training run: everything that is needed to continue exactly where the run stopped.
 
-It is a directory: `state.json` (counters and random states), one .keras file for each network, and
-`replay.npz` (large arrays). Algorithms with a format of their own fill the directory themselves.
+It is a directory: `state.json` (counters and random states), a .keras file with the weights of each network,
+and `replay.npz` (large arrays). Algorithms with a format of their own fill the directory themselves.
 """
 
 import io
@@ -22,6 +22,8 @@ from dino_rl.errors import RunError
 from dino_rl.runs.input import read_json
 from dino_rl.runs.output import cannot_write, flush_to_disk, reason
 from dino_rl.runs.untrusted import check_hdf5, check_zip
+
+saving_lib = keras.src.saving.saving_lib
 
 NAME = "checkpoint"
 ARRAYS = "replay.npz"
@@ -78,8 +80,7 @@ def save(
 
     Args:
         run_dir, state: as for `replacing`.
-        networks: by name. Compiled ones are saved with their optimizers. (.keras files continue exactly; .h5
-            files would lose Adam's slots.)
+        networks: by name. Compiled ones are saved with their optimizers.
         arrays: by name; written compressed.
 
     Raises:
@@ -87,10 +88,12 @@ def save(
     """
     with replacing(run_dir, state) as part:
         for name, network in networks.items():
-            # Made in memory: if the disk is full while Keras itself writes, it leaves temporary files behind.
-            content = io.BytesIO()
-            keras.src.saving.saving_lib._save_model_to_fileobj(network, content, "h5")
-            (part / f"{name}.keras").write_bytes(content.getbuffer())
+            # Keras's own `save` passes through a temporary directory, which stays if the disk is full or the
+            # process killed. This is the part of it that matters here: the weights, made in memory.
+            with zipfile.ZipFile(part / f"{name}.keras", "w") as archive:
+                store = saving_lib.H5IOStore(WEIGHTS, archive=archive, mode="w")
+                saving_lib._save_state(network, store, None, inner_path="", visited_saveables=set())
+                store.close()
         with zipfile.ZipFile(part / ARRAYS, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, array in arrays.items():
                 with archive.open(name + ".npy", "w", force_zip64=True) as file:

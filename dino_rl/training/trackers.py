@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from dino_rl.errors import DinoError, first_line
 from dino_rl.training.tracking import Tracker
+from dino_rl.workspace import Workspace
 
 PROJECT = "dino-rl"  # of Weights & Biases, and name of MLflow's experiment
 BINS = 30  # of a histogram
@@ -167,8 +167,8 @@ class MLflow:
         )
 
     def animation(self, name: str, gif: bytes, size: tuple[int, int], step: int) -> None:
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / f"step-{step:09}.gif"
+        with Workspace() as directory:
+            path = directory / f"step-{step:09}.gif"
             path.write_bytes(gif)
             self._send(self._client.log_artifact, str(path), name)
 

@@ -46,7 +46,7 @@ class DinoTask(Task):
         "constant_speed": False,
         "overlay": False,
         "save_replays": None,
-        "in_page": False,
+        "in_page": None,
     }
     shows_frames = True
     window_while_recording = True
@@ -175,6 +175,7 @@ class DinoTask(Task):
             "deaths": deaths(episodes),
             "clock": options.clock,
             "url": options.url,
+            "in_page": bool(options.in_page),
             "constant_speed": options.constant_speed,
             "max_score": options.max_score,
             "decision_interval_frames": self.config.decision_interval_frames,

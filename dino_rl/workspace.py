@@ -1,7 +1,8 @@
-"""The temporary directory of one browser: its profile, its driver's log, all that the two leave.
+"""Temporary directories that a killed process does not leave for good.
 
-It is removed when the browser is closed; by the watchdog, when the browser's owner is killed; and by the next
-start of a browser, when the watchdog was killed, too.
+That of a browser has its profile, its driver's log, all that the two leave. It is removed when the browser is
+closed, and by the watchdog when the browser's owner is killed. Whatever remains, the next `Workspace` or run
+removes.
 """
 
 import os
@@ -24,7 +25,7 @@ TEMPORARY = ("TMPDIR", "TMP", "TEMP", "MAC_CHROMIUM_TMPDIR")  # where programs l
 
 
 class Workspace:
-    """A new temporary directory of this process.
+    """A new temporary directory of this process; as a context, its path.
 
     Raises:
         OSError: it cannot be created.
@@ -48,6 +49,12 @@ class Workspace:
         """Remove the directory. A second call has no effect."""
         remove_directory(self.path)
         self._lock.release()
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *_):
+        self.remove()
 
 
 def _make_directory() -> Path:
