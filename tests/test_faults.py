@@ -274,6 +274,40 @@ def test_games_that_fail_again_and_again_end_with_the_reason():
     assert all(env.closings for env in made)
 
 
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_a_long_game_goes_on_where_it_failed(repeatable):
+    """If equal seeds and actions give equal games: its actions are taken again, and the agent decides each
+    step once. Else no attempt would be sure to come further than the one before."""
+
+    class Long(Fragile):
+        length = staticmethod(lambda seed: 100)
+
+    made: list[Long] = []
+
+    def make():
+        made.append(Long(2, 9 * (len(made) + 1)))
+        yield made[-1]
+
+    decisions, seen = [], []
+
+    def policy(observations: np.ndarray) -> np.ndarray:
+        decisions.append(len(made))
+        return by_seed(observations)
+
+    with ReplaceableEnvs(make, seen.append, repeatable=repeatable) as envs:
+        if not repeatable:
+            with pytest.raises(BrowserError, match="without progress"):
+                envs.play(policy, [4, 5])
+            return
+        evaluation = envs.play(policy, [4, 5])
+    assert [(game.seed, game.length, set(game.actions)) for game in evaluation.episodes] == [
+        (4, 100, {1}),
+        (5, 100, {2}),
+    ]
+    assert len(seen) > MAX_FAULTS
+    assert len(decisions) == 100
+
+
 def test_environments_that_die_while_they_start_are_started_once_more():
     attempts = []
 

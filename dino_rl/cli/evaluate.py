@@ -116,7 +116,8 @@ def run(options: argparse.Namespace) -> int:
             return watch_all(envs, board) if board else envs
 
         with Progress("starting the games"):
-            games = opened.enter_context(ReplaceableEnvs(make_envs, shared.say_fault))
+            repeatable = task.repeatable and play.clock == "lockstep"
+            games = opened.enter_context(ReplaceableEnvs(make_envs, shared.say_fault, repeatable=repeatable))
         for env in games.envs:
             player.warm_up(env.num_envs)
         seeds = range(options.seed, options.seed + options.games)

@@ -77,6 +77,8 @@ class Task(ABC):
     """The newest frame of an observation can be read on a terminal: dark on white."""
     window_while_recording: ClassVar[bool] = False
     """A game can have a window and be recorded at the same time."""
+    repeatable: ClassVar[bool] = False
+    """Equal seeds and actions give equal games, if they do not run in real time."""
 
     def __init__(self, config: Any):
         self.config = config

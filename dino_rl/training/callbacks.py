@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import numpy as np
 
 from dino_rl.envs.task import Task
 from dino_rl.errors import NotFiniteError
@@ -133,18 +132,20 @@ class Validation(Callback):
                 self._opened.append(LastFrames(env) if self._task.spec.observation.is_image else env)
                 yield self._opened[-1]
 
-        def policy(observations: np.ndarray) -> np.ndarray:
+        def on_step(scores: dict[int, float]) -> None:
             if run.stopped:
                 raise Stopped
-            return run.algorithm.act_greedily(observations)
 
         try:
             if self._envs is None:
                 # Training plays in environments of the same kind: they can be made.
                 self._envs = ReplaceableEnvs(
-                    make, lambda error: run.report_fault("validation", error), has_worked=True
+                    make,
+                    lambda error: run.report_fault("validation", error),
+                    has_worked=True,
+                    repeatable=self._task.repeatable,
                 )
-            evaluation = self._envs.play(policy, seeds)
+            evaluation = self._envs.play(run.algorithm.act_greedily, seeds, on_step=on_step)
         except Stopped:
             return None
         for env in self._opened:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import gymnasium
 
 from dino_rl.errors import EnvError
-from dino_rl.training.rollout import Episode, Evaluation, OnStep, Policy, play_episodes, play_in_parallel
+from dino_rl.training.rollout import (
+    Episode,
+    Evaluation,
+    Moves,
+    OnStep,
+    Policy,
+    play_episodes,
+    play_in_parallel,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -125,6 +133,8 @@ class ReplaceableEnvs(Replaceable[list[gymnasium.vector.VectorEnv]]):
     Args:
         make: makes them, without autoreset.
         on_fault, has_worked: as of `Replaceable`.
+        repeatable: equal seeds and actions give equal games. `play` then repeats the actions that were taken
+            before a fault, so that games longer than the time between two faults come to an end, too.
 
     Raises:
         EnvError: they cannot be made.
@@ -135,7 +145,10 @@ class ReplaceableEnvs(Replaceable[list[gymnasium.vector.VectorEnv]]):
         make: Callable[[], Iterable[gymnasium.vector.VectorEnv]],
         on_fault: Callable[[EnvError], None] = lambda error: None,
         has_worked: bool = False,
+        repeatable: bool = False,
     ):
+        self._repeatable = repeatable
+
         @contextmanager
         def opened() -> Iterator[list[gymnasium.vector.VectorEnv]]:
             with ExitStack() as stack:
@@ -161,13 +174,32 @@ class ReplaceableEnvs(Replaceable[list[gymnasium.vector.VectorEnv]]):
             EnvError: the environments failed again and again; `on_episode` has received the games that ended.
         """
         ended: dict[int, Episode] = {}
+        moves: Moves = {}
+        furthest = 0
 
         def keep(episode: Episode):
+            nonlocal furthest
             ended[episode.seed] = episode
+            del moves[episode.seed]
+            furthest = 0
             self.progress()
             on_episode(episode)
 
-        self.use(lambda envs: play_in_parallel(envs, policy, seeds, keep, on_step, frozenset(ended)))
+        def step(scores: dict[int, float]) -> None:
+            nonlocal furthest
+            reached = sum(map(len, list(moves.values())))  # other threads add some
+            if self._repeatable and reached > furthest:  # it goes on where it failed
+                furthest = reached
+                self.progress()
+            if on_step:
+                on_step(scores)
+
+        def play(envs: list[gymnasium.vector.VectorEnv]) -> Evaluation:
+            if not self._repeatable:
+                moves.clear()
+            return play_in_parallel(envs, policy, seeds, keep, step, frozenset(ended), moves)
+
+        self.use(play)
         return Evaluation([ended[seed] for seed in sorted(ended)])
 
     def play_in_turn(

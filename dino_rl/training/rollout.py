@@ -12,6 +12,7 @@ from dino_rl.training.finite import check_observation, check_step
 
 Policy = Callable[[np.ndarray], np.ndarray]  # observations [N, ...] -> actions [N]
 OnStep = Callable[[dict[int, float]], None]  # receives the scores so far of the running games, by seed
+Moves = dict[int, list[int]]  # actions of games, by seed
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def play_episodes(
     seeds: Iterable[int],
     on_episode: Callable[[Episode], None] = lambda episode: None,
     on_step: OnStep | None = None,
+    moves: Moves | None = None,
 ) -> Evaluation:
     """One game for each seed, `env.num_envs` at a time.
 
@@ -93,6 +95,8 @@ def play_episodes(
         seeds: one for each game. They are drawn as games start, so the iterable may be infinite.
         on_episode: called with each game as it ends.
         on_step: called after each step.
+        moves: receives the actions of each game. Those that it has already are taken again, before the policy
+            is asked: a game that was interrupted goes on, if equal seeds and actions give equal games.
 
     Raises:
         NotFiniteError: an observation or a reward is not finite.
@@ -102,18 +106,18 @@ def play_episodes(
     playing: list[int | None] = [next(waiting, None) for _ in range(num_envs)]
     returns = np.zeros(num_envs)
     late = np.zeros(num_envs, int)
-    taken: list[list[int]] = [[] for _ in range(num_envs)]
+    length = np.zeros(num_envs, int)
+    moves = {} if moves is None else moves
     result: dict[int, Episode] = {}
     observations, infos = env.reset(seed=[seed or 0 for seed in playing])  # type: ignore[arg-type]
     check_observation(observations)
     while any(seed is not None for seed in playing):
-        actions = policy(observations)
+        actions = _choose(policy, observations, playing, length, moves)
         observations, rewards, terminated, truncated, infos = env.step(actions)
         check_step(observations, rewards)
         returns += rewards
+        length += 1
         late += infos.get("late_frames", np.zeros(num_envs)) > 0
-        for i, action in enumerate(actions.tolist()):
-            taken[i].append(action)
         if on_step:
             scores = infos.get("score", returns)
             on_step({seed: float(scores[i]) for i, seed in enumerate(playing) if seed is not None})
@@ -133,10 +137,10 @@ def play_episodes(
                     seed=seed,
                     score=last.get("score", float(returns[i])),
                     episode_return=float(returns[i]),
-                    length=len(taken[i]),
+                    length=int(length[i]),
                     capped=bool(truncated[i]),
                     info=last,
-                    actions=taken[i],
+                    actions=moves[seed],
                     late=int(late[i]),
                 )
                 on_episode(result[seed])
@@ -144,14 +148,29 @@ def play_episodes(
             next_seeds.append(playing[i] or 0)
         returns[over] = 0.0
         late[over] = 0
-        for i in np.flatnonzero(over).tolist():
-            taken[i] = []
+        length[over] = 0
         if any(seed is not None for seed in playing):
             observations, infos = env.reset(
                 seed=next_seeds,  # type: ignore[arg-type]
                 options={"reset_mask": over},
             )
     return Evaluation([result[seed] for seed in sorted(result)])
+
+
+def _choose(
+    policy: Policy, observations: np.ndarray, playing: list[int | None], length: np.ndarray, moves: Moves
+) -> np.ndarray:
+    """The next actions: those in `moves` of games that it knows further than they are, and of the others the
+    policy's, which it receives."""
+    seeds = {i: seed for i, seed in enumerate(playing) if seed is not None}
+    known = {i: moves[seed][length[i]] for i, seed in seeds.items() if length[i] < len(moves.get(seed, ()))}
+    actions = np.zeros(len(playing), int) if len(known) == len(seeds) else np.array(policy(observations))
+    for i, seed in seeds.items():
+        if i in known:
+            actions[i] = known[i]
+        else:
+            moves.setdefault(seed, []).append(int(actions[i]))
+    return actions
 
 
 def play_in_parallel(
@@ -161,6 +180,7 @@ def play_in_parallel(
     on_episode: Callable[[Episode], None] = lambda episode: None,
     on_step: OnStep | None = None,
     without: Collection[int] = (),
+    moves: Moves | None = None,
 ) -> Evaluation:
     """As `play_episodes`, in several environments at once, each in its own thread: while one waits for its
     browser, the policy, which must be thread-safe, acts for another. Which environment plays a seed is fixed,
@@ -169,14 +189,15 @@ def play_in_parallel(
     """
     stop = threading.Event()
 
-    def act(observations: np.ndarray) -> np.ndarray:
+    def step(scores: dict[int, float]) -> None:
         if stop.is_set():
             raise Stopped
-        return policy(observations)
+        if on_step:
+            on_step(scores)
 
     with ThreadPoolExecutor(len(envs)) as pool:
         running = [
-            pool.submit(play_episodes, env, act, left, on_episode, on_step)
+            pool.submit(play_episodes, env, policy, left, on_episode, step, moves)
             for env, left in ((env, _left(seeds[i :: len(envs)], without)) for i, env in enumerate(envs))
             if left
         ]
@@ -195,4 +216,4 @@ def _left(seeds: Sequence[int], without: Collection[int]) -> Sequence[int]:
 
 
 class Stopped(Exception):
-    """Raised by a policy to end its games: another environment failed, or the user interrupted."""
+    """Raised after a step to end the games: another environment failed, or the user interrupted."""

@@ -50,6 +50,7 @@ class DinoTask(Task):
     }
     shows_frames = True
     window_while_recording = True
+    repeatable = True
 
     @cached_property
     def spec(self) -> TaskSpec:
