@@ -1394,7 +1394,7 @@ def test_a_run_in_which_browsers_are_killed_all_the_time(tmp_path, no_new_browse
 @faults
 @browser
 @pytest.mark.timeout(int(1200 + 2400 * TIMES))
-def test_a_run_learns_while_its_browsers_are_killed(tmp_path, no_new_browsers, cli):
+def test_a_run_learns_while_its_browsers_are_killed(tmp_path, no_new_browsers):
     """The default recipe. A player that has learned nothing reaches 45 points; docs/reliability.md compares
     with undisturbed runs of equally many steps."""
     run_dir, log, result, before = tmp_path / "run", tmp_path / "log.txt", tmp_path / "e.json", profiles()
@@ -1404,7 +1404,8 @@ def test_a_run_learns_while_its_browsers_are_killed(tmp_path, no_new_browsers, c
     train_while_browsers_are_killed(log, "run_dino.py", arguments, 2400 * TIMES)
     assert len(rows(run_dir / "faults.csv")) == log.read_text().count("Starting again") > 5
     options = ("--games", 50, "--num-envs", 50, "--seed", 1000 * SEED, "--max-score", 5000)
-    assert cli("evaluate", "--model", run_dir / "best.h5", *options, "--json", result)[0] == 0
+    evaluation = command("evaluate", "--model", run_dir / "best.h5", *options, "--json", result)
+    assert finish(evaluation, 900)[0] == 0
     played = json.loads(result.read_text())
     print(f"mean {played['mean']:,.0f}, median {played['median']:,.0f}, {played['capped']} of 50 at the cap")
     assert played["mean"] > 150
