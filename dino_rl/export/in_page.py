@@ -17,7 +17,7 @@ from dino_rl.player import Player
 from dino_rl.training.faults import Replaceable
 from dino_rl.training.rollout import Episode
 
-POLL_S = 0.2  # the file waits for 1.5 s before it starts the next game
+POLL_S = 0.1  # the file waits for 1.5 s before it starts the next game
 
 
 def can_play_in_page(player: Player) -> bool:
