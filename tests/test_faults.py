@@ -1317,19 +1317,21 @@ SECONDS_EACH = 12  # from one kill of a browser process to the next, on average
 
 
 def train_while_browsers_are_killed(
-    log: Path, program: str, arguments: tuple, patience_s: float
-) -> list[str]:
+    run_dir: Path, program: str, arguments: tuple, patience_s: float
+) -> tuple[int, int]:
     """A training run, and SIGKILL for processes of its browsers, of all kinds, at random moments: at starts,
     in games and validations, while the run saves.
 
     Args:
-        log: receives what the run says. It must end with exit 0, and without a traceback.
-        program, arguments: as for `command`.
+        run_dir: of the run, which must end with exit 0 and without a traceback, and log each restart.
+        program, arguments: as for `command`, without `--run-dir`.
         patience_s: for the whole run. A busy machine starts browsers slowly.
 
     Returns:
-        the kinds of the processes that were killed.
+        kills, and restarts.
     """
+    before, log = profiles(), run_dir.with_name("log.txt")
+    arguments += ("--run-dir", run_dir)
     rng, known = random.Random(SEED), {each.pid for each in browser_processes()}
     done, due_s, started = [], 0.0, time.monotonic()
     with log.open("w") as output:
@@ -1358,8 +1360,11 @@ def train_while_browsers_are_killed(
     assert "Traceback" not in said
     assert "Retry" not in said
     minutes, kinds = (time.monotonic() - started) / 60, sorted((kind, done.count(kind)) for kind in set(done))
-    print(f"{len(done)} kills in {minutes:.1f} minutes, {said.count('Starting again')} restarts: {kinds}")
-    return done
+    restarts = said.count("Starting again")
+    print(f"{len(done)} kills in {minutes:.1f} minutes, {restarts} restarts: {kinds}")
+    assert len(rows(run_dir / "faults.csv")) == restarts
+    assert profiles() == before
+    return len(done), restarts
 
 
 @faults
@@ -1368,7 +1373,6 @@ def train_while_browsers_are_killed(
 def test_a_run_in_which_browsers_are_killed_all_the_time(tmp_path, no_new_browsers):
     kills = round(34 * TIMES)
     minutes = kills * SECONDS_EACH / 60
-    before = profiles()
     settings = {
         "run.steps": "null",
         "run.calibration_steps": 600,
@@ -1378,17 +1382,17 @@ def test_a_run_in_which_browsers_are_killed_all_the_time(tmp_path, no_new_browse
         "run.seed": SEED,
     }
     changes = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    run_dir, log = tmp_path / "run", tmp_path / "log.txt"
+    run_dir = tmp_path / "run"
     print(f"\nseed {SEED}, {kills} kills in {minutes:.1f} minutes")
-    arguments = ("train", "--preset", "tiny", "--minutes", f"{minutes:.2f}", "--run-dir", run_dir, *changes)
-    done = train_while_browsers_are_killed(log, "tests/tiny_run.py", arguments, 120 * minutes + 600)
-    restarts = log.read_text().count("Starting again")
-    assert len(rows(run_dir / "faults.csv")) == restarts > len(done) / 4
-    assert len(done) > kills / 2
+    arguments = ("train", "--preset", "tiny", "--minutes", f"{minutes:.2f}", *changes)
+    done, restarts = train_while_browsers_are_killed(
+        run_dir, "tests/tiny_run.py", arguments, 120 * minutes + 600
+    )
+    assert restarts > done / 4
+    assert done > kills / 2
     assert (run_dir / "best.h5").exists()
     steps = [int(row["step"]) for row in rows(run_dir / "episodes.csv")]
     assert steps == sorted(steps)
-    assert profiles() == before
 
 
 @faults
@@ -1397,12 +1401,12 @@ def test_a_run_in_which_browsers_are_killed_all_the_time(tmp_path, no_new_browse
 def test_a_run_learns_while_its_browsers_are_killed(tmp_path, no_new_browsers):
     """The default recipe. A player that has learned nothing reaches 45 points; docs/reliability.md compares
     with undisturbed runs of equally many steps."""
-    run_dir, log, result, before = tmp_path / "run", tmp_path / "log.txt", tmp_path / "e.json", profiles()
+    run_dir, result, before = tmp_path / "run", tmp_path / "e.json", profiles()
     steps = round(65_000 * TIMES)
     print(f"\nseed {SEED}, {steps:,} steps")
-    arguments = ("train", "--steps", steps, "--seed", SEED, "--run-dir", run_dir)
-    train_while_browsers_are_killed(log, "run_dino.py", arguments, 2400 * TIMES)
-    assert len(rows(run_dir / "faults.csv")) == log.read_text().count("Starting again") > 5
+    arguments = ("train", "--steps", steps, "--seed", SEED)
+    _, restarts = train_while_browsers_are_killed(run_dir, "run_dino.py", arguments, 2400 * TIMES)
+    assert restarts > 5
     options = ("--games", 50, "--num-envs", 50, "--seed", 1000 * SEED, "--max-score", 5000)
     evaluation = command("evaluate", "--model", run_dir / "best.h5", *options, "--json", result)
     assert finish(evaluation, 900)[0] == 0
