@@ -40,7 +40,9 @@ def measure(process: psutil.Process, files_in: Path, steps: float, started: floa
         with suppress(psutil.Error):
             memory += child.memory_full_info().uss
     files = sum(1 for path in files_in.rglob("*") if path.is_file())
-    own = process.memory_full_info().uss
+    # Without the libraries' files: how much of them is the process's own depends on what else runs.
+    memory_info = process.memory_info()
+    own = memory_info.rss - memory_info.shared
     return [
         *(steps, (time.monotonic() - started) / 60, own / 1e6, memory / 1e6),
         *(process.num_fds(), process.num_threads(), len(children), files),
