@@ -118,55 +118,6 @@ class LogisticDQN(DQN):
         return Update(loss, tf.reduce_mean(q), td_target - q)
 
 
-class HistogramDQN(DQN):
-    """Learns the return as a histogram, by the cross-entropy with a normal distribution around the target
-    (HL-Gauss, Farebrother et al. 2024, https://arxiv.org/abs/2403.03950). Its network has a single stream."""
-
-    BINS = 51
-    LOWEST, HIGHEST = -1.2, 1.2  # returns are between -1 and 1
-    SIGMA = 0.75 * (HIGHEST - LOWEST) / BINS
-
-    @classmethod
-    def make_network(cls, config: NetworkConfig, observation_shape, num_actions: int, precision="float32"):
-        """Observations [B, ...] -> values [B, A], computed from the layer "logits", [B, A, bins]."""
-        inner = build_q_network(
-            replace(config, dueling=False, initial_value=0.0),
-            observation_shape,
-            num_actions * cls.BINS,
-            precision,
-        )
-        logits = keras.layers.Reshape((num_actions, cls.BINS), name="logits")(inner.output)
-        edges = np.linspace(cls.LOWEST, cls.HIGHEST, cls.BINS + 1, dtype=np.float32)
-        centers = (edges[1:] + edges[:-1]) / 2
-        # The first histogram lies around the value that the recipe starts with.
-        bias = -0.5 * ((centers - 1.0) / 0.1) ** 2
-        inner.get_layer("q").bias.assign(np.tile(np.maximum(bias, -6.0), num_actions))
-        mean = keras.layers.Dense(1, use_bias=False, trainable=False, name="mean")
-        values = keras.layers.Reshape((num_actions,))(mean(keras.layers.Softmax()(logits)))
-        mean.kernel.assign(centers[:, None])
-        return keras.Model(inner.input, values)
-
-    def __init__(self, config, observation: ObservationSpec, num_actions: int):
-        super().__init__(config, observation, num_actions)
-        self._logits = keras.Model(self.q_network.input, self.q_network.get_layer("logits").output)
-
-    def update_once(self, batch: Batch, target_rate, average_rate) -> Update:
-        td_target = tf.clip_by_value(self.td_target(batch), -1.0, 1.0)
-        edges = tf.linspace(self.LOWEST, self.HIGHEST, self.BINS + 1)
-        below = tf.math.erf((edges[None] - td_target[:, None]) / (np.sqrt(2.0) * self.SIGMA))  # [B, bins + 1]
-        mass = (below[:, 1:] - below[:, :-1]) / (below[:, -1:] - below[:, :1])
-        with tf.GradientTape() as tape:
-            logits = tf.gather(self._logits(batch.observation, training=True), batch.action, batch_dims=1)
-            loss = tf.reduce_mean(
-                batch.weight * tf.nn.softmax_cross_entropy_with_logits(labels=mass, logits=logits)
-            )
-        gradients = tape.gradient(loss, self.q_network.trainable_variables)
-        self.apply_gradients(gradients, target_rate, average_rate)
-        centers = (edges[1:] + edges[:-1]) / 2
-        q = tf.reduce_sum(tf.nn.softmax(logits) * centers, axis=1)
-        return Update(loss, tf.reduce_mean(q), td_target - q)
-
-
 class ShiftingDQN(DQN):
     """Shifts each batch by up to two pixels in both directions, and repeats the edges (after Kostrikov et al.
     2020, https://arxiv.org/abs/2004.13649)."""
@@ -188,7 +139,11 @@ class ShiftingDQN(DQN):
         return super().update_once(batch, target_rate, average_rate)
 
 
-DQN_CLASSES: dict[str, type[DQN]] = {"quantiles": QuantileDQN, "logistic": LogisticDQN, "histograms": HistogramDQN, "shifted frames": ShiftingDQN}
+DQN_CLASSES: dict[str, type[DQN]] = {
+    "quantiles": QuantileDQN,
+    "logistic": LogisticDQN,
+    "shifted frames": ShiftingDQN,
+}
 
 
 # --- Variations --------------------------------------------------------------------------------------------
