@@ -1157,6 +1157,43 @@ def test_a_driver_that_does_not_start(script, words, tmp_path, monkeypatch, no_n
 
 
 @browser
+def test_a_driver_whose_port_was_taken_starts_again(tmp_path, monkeypatch, no_new_browsers):
+    """The driver picks a port that is free for IPv6; now and then, another program has it for IPv4."""
+    program, taken = tmp_path / "chromedriver", tmp_path / "taken"
+    program.write_text(
+        f"""#!/bin/sh
+[ -e {taken} ] && exec {chrome.find_driver()} "$@"
+touch {taken}
+echo "IPv4 port not available. Exiting..."
+exit 1"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("SE_CHROMEDRIVER", str(program))
+    before = profiles()
+    with chrome.Browser() as started:
+        assert started.version
+        assert taken.exists()
+    assert profiles() == before
+
+
+@browser
+def test_a_driver_whose_port_is_always_taken(tmp_path, monkeypatch, no_new_browsers):
+    program, tries = tmp_path / "chromedriver", tmp_path / "tries"
+    program.write_text(
+        f"""#!/bin/sh
+[ "$1" = --version ] && exit 0
+echo >> {tries}
+echo "IPv4 port not available. Exiting..."
+exit 1"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("SE_CHROMEDRIVER", str(program))
+    with pytest.raises(BrowserError, match=r"ended at its start: IPv4 port not available"):
+        chrome.Browser()
+    assert len(tries.read_text().splitlines()) == driver.START_TRIES
+
+
+@browser
 def test_an_evaluation_goes_on_with_another_browser(model_file, cli, tmp_path, monkeypatch, no_new_browsers):
     from dino_rl.browser import Arena
 

@@ -19,7 +19,7 @@ from selenium import webdriver
 from selenium.common.exceptions import JavascriptException, WebDriverException
 from urllib3.exceptions import HTTPError, TimeoutError
 
-from dino_rl.browser.driver import ANSWER_TIMEOUT_S, Driver
+from dino_rl.browser.driver import ANSWER_TIMEOUT_S, start_driver
 from dino_rl.browser.release import release_with
 from dino_rl.browser.watchdog import processes_of
 from dino_rl.display import has_display
@@ -177,7 +177,7 @@ class Browser:
         driver = find_driver() or download_driver()
         options = chrome_options(binary, headless, window_size)
         try:
-            self._driver = Driver(driver)
+            self._driver = start_driver(driver)
         except BrowserError as error:
             raise _start_failure(str(error), binary, driver, headless) from error
         self._release = release_with(self, self._driver.end)

@@ -20,12 +20,19 @@ from dino_rl.errors import BrowserError
 from dino_rl.workspace import Workspace
 
 START_TIMEOUT_S = 30
+START_TRIES = 5
 ANSWER_TIMEOUT_S = 90  # to any command; the driver itself gives the page less: `PAGE_TIMEOUT_S`
 PAGE_TIMEOUT_S = 60
 QUIT_TIMEOUT_S = 3
 POLL_S = 0.01
 HOST = "127.0.0.1"
 STARTED = re.compile(rb"started successfully on port (\d+)")
+# The driver takes any port that is free for IPv6, and ends if another program has the same one for IPv4.
+PORT_TAKEN = re.compile(rb"port not available", re.IGNORECASE)
+
+
+class _PortTakenError(BrowserError):
+    """The driver chose a port that another program has."""
 
 
 class Driver:
@@ -94,7 +101,8 @@ class Driver:
                 return int(started.group(1))
             if process.poll() is not None:
                 last = said.decode(errors="replace").strip().splitlines()[-1:]
-                raise BrowserError(f"{program} ended at its start: {''.join(last) or 'it gave no reason'}.")
+                kind = _PortTakenError if PORT_TAKEN.search(said) else BrowserError
+                raise kind(f"{program} ended at its start: {''.join(last) or 'it gave no reason'}.")
             time.sleep(POLL_S)
         raise BrowserError(f"{program} did not start within {START_TIMEOUT_S} s.")
 
@@ -160,3 +168,18 @@ class Driver:
         request.request("DELETE", f"/session/{session}")
         request.getresponse().read()
         request.close()
+
+
+def start_driver(program: str) -> Driver:
+    """A driver, tried again if the port that it chose was taken.
+
+    Args:
+        program: its path.
+
+    Raises:
+        BrowserError: it does not start.
+    """
+    for _ in range(START_TRIES - 1):
+        with contextlib.suppress(_PortTakenError):
+            return Driver(program)
+    return Driver(program)
