@@ -3,19 +3,21 @@
     nohup python bench/training_time.py --minutes 2 5 15 --seeds 1 2 3 4 5 > training-time.log &
     python bench/training_time.py --steps 65000 --variants default bfloat16 "not double" --seeds 1 2 3
 
-One run at a time, with the whole machine, as a user has it: leave the machine idle. Runs with `--steps` leave
-the same weights however busy it is. `--dir` has a directory for each run, and `results.json`, which is
-written after each. Finished runs are not repeated, and an interrupted one continues from its checkpoint. Test
-games are not those of validations: seed S plays from 1000 S on. The result is a table in Markdown.
+One run at a time, with the whole machine, as a user has it: leave the machine idle. Test games come after all
+runs, two models at a time: neither their scores nor runs with `--steps` depend on how busy the machine is.
+`--dir` has a directory for each run, and `results.json`. Finished runs and test games are not repeated, and
+an interrupted run continues from its checkpoint. Test games are not those of validations: seed S plays from
+1000 S on. The result is a table in Markdown.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from dino_rl.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 GAMES, CAP = 50, 20_000
+EVALUATIONS = 2  # at a time
 VARIANTS: dict[str, tuple[str, list[str]]] = {  # preset, and changes in the form of --set
     "default": ("dino", []),
     "bfloat16": ("dino", ["dqn.precision=bfloat16"]),
@@ -101,33 +104,29 @@ def train(variant: str, length: dict[str, Any], seed: int, run_dir: Path) -> dic
 
 def evaluate(model: Path, seed: int, result: Path) -> dict[str, Any]:
     """Test games of a model, by the command that a user has."""
-    options = (
-        "--games",
-        GAMES,
-        "--num-envs",
-        GAMES,
-        "--seed",
-        1000 * seed,
-        "--max-score",
-        CAP,
-        "--json",
-        result,
-    )
-    command = [sys.executable, ROOT / "run_dino.py", "evaluate", "--model", model, *options]
-    subprocess.run([str(word) for word in command], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    if not result.exists():
+        options = (
+            *("--games", GAMES, "--num-envs", GAMES, "--seed", 1000 * seed),
+            *("--max-score", CAP, "--json", result),
+        )
+        command = [sys.executable, ROOT / "run_dino.py", "evaluate", "--model", model, *options]
+        subprocess.run([str(word) for word in command], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     played = json.loads(result.read_text())
     return {name: played[name] for name in ("mean", "median", "min", "capped")}
 
 
-def measure(variant: str, unit: str, amount: float, seed: int, directory: Path) -> dict[str, Any]:
-    """Train and test one agent; one row of the results."""
-    run_dir = directory / f"{variant.replace(' ', '-')}-{amount:g}-{unit}-{seed}"
+def train_once(variant: str, length: dict[str, Any], seed: int, run_dir: Path) -> None:
+    """Train one agent, unless that was done."""
     done = run_dir / "trained.json"
     if not done.exists():
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            write_json(done, pool.submit(train, variant, {unit: amount}, seed, run_dir).result())
+            write_json(done, pool.submit(train, variant, length, seed, run_dir).result())
+
+
+def measure(seed: int, run_dir: Path) -> dict[str, Any]:
+    """Test games of one run; what the table says of it."""
     return {
-        **json.loads(done.read_text()),
+        **json.loads((run_dir / "trained.json").read_text()),
         "validations": read_table(run_dir / "validations.csv").get("mean", []),
         "best": evaluate(run_dir / BEST_MODEL, seed, run_dir / "best-games.json"),
         "last": evaluate(run_dir / "last" / BEST_MODEL, seed, run_dir / "last-games.json"),
@@ -174,18 +173,28 @@ def main():
     options = parser.parse_args()
     console = Console()
     options.dir.mkdir(parents=True, exist_ok=True)
-    results = options.dir / "results.json"
-    rows: list[dict[str, Any]] = json.loads(results.read_text()) if results.exists() else []
     unit = "minutes" if options.minutes else "steps"
-    for amount in options.minutes or options.steps:
-        for seed in options.seeds:
-            for variant in options.variants:
-                key = {"variant": variant, "unit": unit, "amount": amount, "seed": seed}
-                if any(key.items() <= row.items() for row in rows):
-                    continue
-                rows.append(key | measure(variant, unit, amount, seed, options.dir))
-                write_json(results, rows)
-                console.print(table(rows[-1:]).splitlines()[-1], soft_wrap=True)
+    runs = [
+        {"variant": variant, "unit": unit, "amount": amount, "seed": seed}
+        for amount, seed, variant in itertools.product(
+            options.minutes or options.steps, options.seeds, options.variants
+        )
+    ]
+    directories = [
+        options.dir / f"{run['variant'].replace(' ', '-')}-{run['amount']:g}-{unit}-{run['seed']}"
+        for run in runs
+    ]
+    for run, run_dir in zip(runs, directories, strict=True):
+        train_once(run["variant"], {unit: run["amount"]}, run["seed"], run_dir)
+        console.print(f"trained {run_dir}", soft_wrap=True)
+    rows = []
+    with ThreadPoolExecutor(EVALUATIONS) as pool:
+        for run, measured in zip(
+            runs, pool.map(measure, (run["seed"] for run in runs), directories), strict=True
+        ):
+            rows.append(run | measured)
+            write_json(options.dir / "results.json", rows)
+            console.print(table(rows[-1:]).splitlines()[-1], soft_wrap=True)
     console.print(table(rows), soft_wrap=True)
 
 
