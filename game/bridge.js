@@ -105,9 +105,10 @@
     config.invertDistance = settings.night_every;
     setMaxGapCoefficient(settings.max_gap);
     if (settings.constant_speed) config.acceleration = 0;
-    if (!settings.birds) {
-      r.horizon.obstacleTypes.find((type) => type.type === "pterodactyl").minSpeed = Infinity;
-    }
+    const { obstacleTypes } = r.horizon;
+    const bird = obstacleTypes.find((type) => type.type === "pterodactyl");
+    if (!settings.birds) bird.minSpeed = Infinity;
+    for (let i = 1; i < settings.bird_odds; i++) obstacleTypes.push(bird);
     r.horizon.clouds = [];
     r.horizon.addCloud();
     r.tRex.xInitialPos = settings.dino_x;

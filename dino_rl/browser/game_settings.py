@@ -16,6 +16,9 @@ class GameSettings:
     """No acceleration."""
     birds: bool = True
     """Whether birds appear among the obstacles."""
+    bird_odds: Annotated[int, Interval(ge=1, le=100)] = 1
+    """How often a bird is drawn as the next obstacle for each time that a small cactus is: once in the game,
+    from a speed of 8.5 on. Obstacles of one kind never come three times in a row."""
     clear_time_ms: Annotated[float, Interval(ge=0, le=1e12)] = 3000.0
     """Time without obstacles at the start, in milliseconds."""
     max_gap: Annotated[float, Interval(gt=0, le=100)] = 1.5

@@ -33,6 +33,10 @@ class GameVariation:
     tightest_gap: Annotated[float, Gt(0)] = 1.0
     """As `GameSettings.max_gap`. Below 1, gaps are narrower than the game's own: an agent that masters them
     has a margin in the game."""
+    bird_odds: tuple[int, int] | None = None
+    """Range of `GameSettings.bird_odds`, drawn for each game; null: the base's. A bird at the height of the
+    dino's head, which is the hardest obstacle, is a ninth of the game's own at full speed, and none of the
+    slow ones."""
     constant_speed_share: Share = 0.0
     """Share of games at the base's speed, without acceleration and with even frames, as only lock-step has
     them. At a speed of exactly 6, rounding moves an obstacle by 5 or 6 pixels in a rhythm that no other game
@@ -90,6 +94,8 @@ class GameVariation:
             changes["night_every"] = int(rng.integers(self.night_every[0], self.night_every[1] + 1))
         if rng.random() < self.tight_gaps_share:
             changes["max_gap"] = float(rng.uniform(self.tightest_gap, self.base.max_gap))
+        if self.bird_odds:
+            changes["bird_odds"] = int(rng.integers(self.bird_odds[0], self.bird_odds[1] + 1))
         if self.delay_concentrations:
             weights = rng.dirichlet(self.delay_concentrations)
             changes["action_delay"] = tuple(float(weight) for weight in weights)
