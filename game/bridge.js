@@ -108,7 +108,7 @@
     const { obstacleTypes } = r.horizon;
     const bird = obstacleTypes.find((type) => type.type === "pterodactyl");
     if (!settings.birds) bird.minSpeed = Infinity;
-    for (let i = 1; i < settings.bird_odds; i++) obstacleTypes.push(bird);
+    for (let i = 1; i < settings.bird_odds; i++) obstacleTypes.unshift(bird); // the last is none
     r.horizon.clouds = [];
     r.horizon.addCloud();
     r.tRex.xInitialPos = settings.dino_x;

@@ -16,8 +16,8 @@ const DinoRace = (() => {
   const KEYS = { Space: JUMP, ArrowUp: JUMP, KeyW: JUMP, ArrowDown: DUCK, KeyS: DUCK };
   // What GameSettings in dino_rl/browser/game_settings.py has by default: the game as it is on a 60 Hz display.
   const SETTINGS = {
-    start_speed: 6, constant_speed: false, birds: true, bird_odds: 1, clear_time_ms: 3000, max_gap: 1.5, night_every: 700,
-    dino_x: 24, frame_jitter_ms: 0, long_frame_share: 0, action_delay: [1], rewindable: false,
+    start_speed: 6, constant_speed: false, birds: true, bird_odds: 1, clear_time_ms: 3000, max_gap: 1.5,
+    night_every: 700, dino_x: 24, frame_jitter_ms: 0, long_frame_share: 0, action_delay: [1], rewindable: false,
   };
 
   const find = (selector) => document.querySelector(selector);

@@ -538,6 +538,19 @@ def test_birds_can_be_left_out(arena):
     assert obstacles_met(arena, GameSettings(**fast)).count(bird) >= 6  # and come back
 
 
+def test_more_birds_than_the_game_has(arena):
+    bird = arena.obstacles.index("pterodactyl")
+    fast = {"start_speed": 12.0, "clear_time_ms": 0.0}
+    usual, many = (
+        obstacles_met(arena, GameSettings(bird_odds=odds, **fast)).count(bird) / 60 for odds in (1, 10)
+    )
+    assert 0.15 < usual < 0.5  # a third
+    assert 0.7 < many < 1  # ten of twelve
+    assert obstacles_met(arena, GameSettings(**fast)).count(bird) == usual * 60  # nothing of it stays
+    slow = obstacles_met(arena, GameSettings(bird_odds=10, clear_time_ms=0.0))
+    assert slow.count(bird) == 0
+
+
 # The night that begins at 100 lasts for 234 points; that at 200 is skipped.
 @pytest.mark.parametrize(("points", "expected"), [(100, [100] * 3), (150, [150] * 3), (700, [])])
 def test_night_comes_every_so_many_points(arena, points, expected):

@@ -94,11 +94,11 @@ class GameVariation:
             changes["night_every"] = int(rng.integers(self.night_every[0], self.night_every[1] + 1))
         if rng.random() < self.tight_gaps_share:
             changes["max_gap"] = float(rng.uniform(self.tightest_gap, self.base.max_gap))
-        if self.bird_odds:
-            changes["bird_odds"] = int(rng.integers(self.bird_odds[0], self.bird_odds[1] + 1))
         if self.delay_concentrations:
             weights = rng.dirichlet(self.delay_concentrations)
             changes["action_delay"] = tuple(float(weight) for weight in weights)
+        if self.bird_odds:
+            changes["bird_odds"] = int(rng.integers(self.bird_odds[0], self.bird_odds[1] + 1))
         if self.rewind_share:
             changes["rewindable"] = True
         return GameSettings(**{**asdict(self.base), **changes})
