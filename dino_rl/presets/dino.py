@@ -12,7 +12,7 @@ from dino_rl.train_config import TrainConfig
 from dino_rl.training.run import RunConfig
 
 RECIPES = {
-    # The best so far: docs/lab-notebook.md, entry 30. The card of the shipped model has its own settings.
+    # The best so far: docs/lab-notebook.md, entries 30 and 39. The card of the shipped model has its own settings.
     "dino": TrainConfig(
         env=DinoConfig(
             id="ChromeDino-v0",
@@ -85,7 +85,7 @@ RECIPES = {
             n_step=5,
             cut_returns=True,
             discount=0.99,
-            batch_size=64,
+            batch_size=32,
             samples_per_insert=2.0,
             learning_starts=2_000,
             learning_rate=3e-4,
@@ -188,7 +188,7 @@ RECIPES = {
             n_step=5,
             cut_returns=True,
             discount=0.99,
-            batch_size=64,
+            batch_size=32,
             samples_per_insert=2.0,
             learning_starts=2_000,
             learning_rate=3e-4,
