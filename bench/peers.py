@@ -42,9 +42,7 @@ NUM_ENVS = 16  # whose frames the replay memory holds
 TURN_S = 2.0
 RECIPE = preset("dino").dqn
 assert RECIPE is not None
-OURS = replace(
-    RECIPE, batch_size=64, network=replace(RECIPE.network, torso="compact", initial_value=0.0)
-)
+OURS = replace(RECIPE, batch_size=64, network=replace(RECIPE.network, torso="compact", initial_value=0.0))
 # What Stable-Baselines3 and CleanRL have: no double or dueling, single steps, uniform replay, and a target
 # network that is copied now and then.
 PLAIN = replace(
