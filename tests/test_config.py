@@ -288,9 +288,12 @@ def test_the_cards_of_shipped_models_are_read(name):
     config = from_saved(card["settings"])
     recipe = preset("dino")  # which has changed since
     network = replace(recipe.dqn.network, torso="compact", initial_value=0.0)
-    assert config.env == replace(recipe.env, num_envs=16, greedy_envs=4)
+    variation = replace(recipe.env.variation, bird_odds=None)
+    assert config.env == replace(recipe.env, variation=variation, num_envs=16, greedy_envs=4)
     exploration = replace(recipe.dqn.exploration, action_weights=(0.85, 0.1, 0.05))
-    assert config.dqn == replace(recipe.dqn, n_step=10, network=network, exploration=exploration)
+    assert config.dqn == replace(
+        recipe.dqn, n_step=10, batch_size=64, network=network, exploration=exploration
+    )
     assert asdict(config.env)["decision_interval_frames"] == 2
 
 
