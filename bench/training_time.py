@@ -174,24 +174,24 @@ def main():
     console = Console()
     options.dir.mkdir(parents=True, exist_ok=True)
     unit = "minutes" if options.minutes else "steps"
-    runs = [
-        {"variant": variant, "unit": unit, "amount": amount, "seed": seed}
+    runs = {
+        options.dir / f"{variant.replace(' ', '-')}-{amount:g}-{unit}-{seed}": {
+            "variant": variant,
+            "unit": unit,
+            "amount": amount,
+            "seed": seed,
+        }
         for amount, seed, variant in itertools.product(
             options.minutes or options.steps, options.seeds, options.variants
         )
-    ]
-    directories = [
-        options.dir / f"{run['variant'].replace(' ', '-')}-{run['amount']:g}-{unit}-{run['seed']}"
-        for run in runs
-    ]
-    for run, run_dir in zip(runs, directories, strict=True):
+    }
+    for run_dir, run in runs.items():
         train_once(run["variant"], {unit: run["amount"]}, run["seed"], run_dir)
         console.print(f"trained {run_dir}", soft_wrap=True)
     rows = []
     with ThreadPoolExecutor(EVALUATIONS) as pool:
-        for run, measured in zip(
-            runs, pool.map(measure, (run["seed"] for run in runs), directories), strict=True
-        ):
+        measurements = pool.map(measure, (run["seed"] for run in runs.values()), runs)
+        for run, measured in zip(runs.values(), measurements, strict=True):
             rows.append(run | measured)
             write_json(options.dir / "results.json", rows)
             console.print(table(rows[-1:]).splitlines()[-1], soft_wrap=True)

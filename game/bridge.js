@@ -108,7 +108,8 @@
     const { obstacleTypes } = r.horizon;
     const bird = obstacleTypes.find((type) => type.type === "pterodactyl");
     if (!settings.birds) bird.minSpeed = Infinity;
-    for (let i = 1; i < settings.bird_odds; i++) obstacleTypes.unshift(bird); // the last is none
+    // In front: the page leaves out the last of the list, which is no obstacle.
+    for (let i = 1; i < settings.bird_odds; i++) obstacleTypes.unshift(bird);
     r.horizon.clouds = [];
     r.horizon.addCloud();
     r.tRex.xInitialPos = settings.dino_x;

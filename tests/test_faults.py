@@ -1134,6 +1134,17 @@ def test_a_socket_that_is_cut(no_new_browsers):
             arena.step(np.zeros(2, int), 1)
 
 
+def use_driver(script: str, tmp_path: Path, monkeypatch):
+    """Let this shell script be the driver. It is not asked for its version."""
+    program = tmp_path / "chromedriver"
+    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{script}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("SE_CHROMEDRIVER", str(program))
+
+
+PORT_TAKEN = 'echo "IPv4 port not available. Exiting..."; exit 1'
+
+
 @browser
 @pytest.mark.parametrize(
     ("script", "words"),
@@ -1144,10 +1155,7 @@ def test_a_socket_that_is_cut(no_new_browsers):
     ],
 )
 def test_a_driver_that_does_not_start(script, words, tmp_path, monkeypatch, no_new_browsers):
-    program = tmp_path / "chromedriver"
-    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{script}\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("SE_CHROMEDRIVER", str(program))
+    use_driver(script, tmp_path, monkeypatch)
     monkeypatch.setattr(driver, "START_TIMEOUT_S", 1)
     before = profiles()
     with pytest.raises(BrowserError, match=words) as caught:
@@ -1159,16 +1167,9 @@ def test_a_driver_that_does_not_start(script, words, tmp_path, monkeypatch, no_n
 @browser
 def test_a_driver_whose_port_was_taken_starts_again(tmp_path, monkeypatch, no_new_browsers):
     """The driver picks a port that is free for IPv6; now and then, another program has it for IPv4."""
-    program, taken = tmp_path / "chromedriver", tmp_path / "taken"
-    program.write_text(
-        f"""#!/bin/sh
-[ -e {taken} ] && exec {chrome.find_driver()} "$@"
-touch {taken}
-echo "IPv4 port not available. Exiting..."
-exit 1"""
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("SE_CHROMEDRIVER", str(program))
+    taken = tmp_path / "taken"
+    script = f'[ -e {taken} ] && exec {chrome.find_driver()} "$@"\ntouch {taken}\n{PORT_TAKEN}'
+    use_driver(script, tmp_path, monkeypatch)
     before = profiles()
     with chrome.Browser() as started:
         assert started.version
@@ -1178,16 +1179,8 @@ exit 1"""
 
 @browser
 def test_a_driver_whose_port_is_always_taken(tmp_path, monkeypatch, no_new_browsers):
-    program, tries = tmp_path / "chromedriver", tmp_path / "tries"
-    program.write_text(
-        f"""#!/bin/sh
-[ "$1" = --version ] && exit 0
-echo >> {tries}
-echo "IPv4 port not available. Exiting..."
-exit 1"""
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("SE_CHROMEDRIVER", str(program))
+    tries = tmp_path / "tries"
+    use_driver(f"echo >> {tries}\n{PORT_TAKEN}", tmp_path, monkeypatch)
     with pytest.raises(BrowserError, match=r"ended at its start: IPv4 port not available"):
         chrome.Browser()
     assert len(tries.read_text().splitlines()) == driver.START_TRIES
