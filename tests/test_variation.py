@@ -10,6 +10,7 @@ from conftest import ROOT
 
 from dino_rl.browser.game_settings import GameSettings
 from dino_rl.envs.dino.variation import GameVariation
+from dino_rl.errors import ConfigError
 
 VARIATION = GameVariation(
     base=GameSettings(clear_time_ms=300.0),
@@ -61,6 +62,12 @@ def test_drawn_games_are_in_their_ranges_and_fill_them():
     assert 0.45 < (jitters < 1).mean() < 0.55  # log-uniformly
     assert 0.009 < np.mean([game.long_frame_share for game in games]) < 0.011
     assert all(game.rewindable for game in games)
+
+
+@pytest.mark.parametrize("name", ["bird_odds", "night_every", "start_speed"])
+def test_a_range_that_descends_is_refused(name):
+    with pytest.raises(ConfigError, match=rf"^{name} is \[9, 7\]: the lower end"):
+        replace(VARIATION, **{name: (9, 7)})
 
 
 def test_no_variation_draws_the_base():

@@ -7,6 +7,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval
 
 from dino_rl.browser.game_settings import GameSettings
+from dino_rl.errors import ConfigError
 from dino_rl.registration import DINO_ID as DINO_ID
 
 Share = Annotated[float, Interval(ge=0, le=1)]
@@ -60,6 +61,13 @@ class GameVariation:
     max_frames: Annotated[int, Ge(1)] | None = None
     """Truncate a game after this many frames; null: never. A good agent would otherwise rarely see the slow
     speeds again, and forget them."""
+
+    def __post_init__(self):
+        ranges = ("start_speed", "bird_odds", "night_every", "dino_x", "frame_jitter_ms", "long_frame_share")
+        for name in ranges:
+            ends = getattr(self, name)
+            if ends and ends[0] > ends[1]:
+                raise ConfigError(f"{name} is {list(ends)}: the lower end of a range comes first.")
 
     def as_live(self, base: GameSettings, max_frames: int | None = None) -> "GameVariation":
         """Whole games around `base` that vary only in what differs between live games, which depends on the
