@@ -51,9 +51,15 @@ def _load(name: str) -> Any:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the shell says: the agents are TensorFlow's
         _refuse_a_garbled_path()
+        from dino_rl.machine import usable_cores  # psutil, which not every user of this module needs
+
         started = time.monotonic()
         with _silent_stderr():
-            importlib.import_module("tensorflow")
+            tensorflow = importlib.import_module("tensorflow")
+            if usable_cores() == 2:
+                # The operations of an update are small: run beside each other, one core each, they are faster
+                # than split in two (docs/performance.md).
+                _set_threads(tensorflow, within=1, between=2)
             module = importlib.import_module(name)
         log.debug("loaded %s in %.1f s", name, time.monotonic() - started)
         return module
@@ -97,6 +103,11 @@ def _silent_stderr() -> Iterator[None]:
 def use_one_thread():
     """Give TensorFlow one thread, in a process that shares the machine with others that play or learn, or
     with the browser of a live game. Has no effect after TensorFlow's first operation."""
-    with suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    _set_threads(tf, within=1, between=1)
+
+
+def _set_threads(tensorflow: Any, within: int, between: int):
+    """Threads within an operation, and operations at a time."""
+    with suppress(RuntimeError):  # after the first operation
+        tensorflow.config.threading.set_intra_op_parallelism_threads(within)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(between)

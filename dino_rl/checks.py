@@ -253,13 +253,14 @@ def compute() -> None:
 def _machine() -> Iterator[Check]:
     import psutil
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from dino_rl.machine import usable_cores
+
     memory = psutil.virtual_memory()
     total, available = memory.total / 1e9, memory.available / 1e9
     limit = _container_limit_gb()
     if limit and limit < total:
         total, available = limit, min(available, limit)
-    text = f"{cores} cores, {available:.1f} of {total:.1f} GB of memory available"
+    text = f"{usable_cores()} cores, {available:.1f} of {total:.1f} GB of memory available"
     if available < LITTLE_MEMORY_GB:
         text += ": training the Dino needs more; a smaller --set dqn.replay.capacity saves memory."
     yield Check("machine", "note" if available < LITTLE_MEMORY_GB else "ok", text)

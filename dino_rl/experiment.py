@@ -16,7 +16,7 @@ from dino_rl.backend import keras
 from dino_rl.envs.registry import make_task
 from dino_rl.envs.task import Task
 from dino_rl.errors import DinoError
-from dino_rl.memory import available_bytes
+from dino_rl.machine import available_bytes
 from dino_rl.player import count_weights
 from dino_rl.runs import checkpoint
 from dino_rl.runs.model_file import versions

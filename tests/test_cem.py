@@ -55,14 +55,16 @@ def play(agent: CEM, lengths, reward=lambda action: 1.0, iterations: int = 1) ->
     agent.reset()
     while len(summaries) < iterations:
         seen = np.random.default_rng(len(summaries)).normal(size=(ENVS, 2)).astype(np.float32)
-        actions, _ = agent.act(seen, 0.0)
+        actions, values = agent.act(seen, 0.0)
         summary = agent.learn(0, 0.0)
         if summary:
             summaries.append(summary)
         left = [count if over else count - 1 for count, over in zip(left, last, strict=True)]
         ends = np.array([count == 0 for count in left]) & ~last
         rewards = np.array([0.0 if over else reward(a) for a, over in zip(actions, last, strict=True)])
-        agent.observe(Transition(seen, first, last, actions, rewards, ends, *np.zeros((3, ENVS), bool)))
+        agent.observe(
+            Transition(seen, first, last, actions, rewards, ends, *np.zeros((2, ENVS), bool), values)
+        )
         left = [next(lengths) if over else count for count, over in zip(left, last, strict=True)]
         first, last = last, ends
     return summaries

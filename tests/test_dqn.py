@@ -253,8 +253,7 @@ def drive(
         first, ends, last = (np.full(ENVS, time % 10 == at) for at in (0, 8, 9))
         no = np.zeros(ENVS, bool)
         rewards = np.full(ENVS, reward)
-        greedy = action == q_values.argmax(axis=1)
-        agent.observe(Transition(observation, first, last, action, rewards, ends, no, no, greedy))
+        agent.observe(Transition(observation, first, last, action, rewards, ends, no, no, q_values))
         actions.append(action)
     return actions
 

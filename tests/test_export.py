@@ -107,7 +107,9 @@ def test_values_and_actions_are_those_of_keras(bits, tolerance, game, shipped, r
     np.testing.assert_array_equal(ours.argmax(axis=1)[~is_tie], keras.argmax(axis=1)[~is_tie])
 
 
-def other_model(path: Path, torso: str, activation: str = "relu", dueling: bool = True) -> KerasPlayer:
+def other_model(
+    path: Path, torso: str, activation: str = "relu", dueling: bool = True, input_range=(0.0, 1.0)
+) -> KerasPlayer:
     """An untrained model with other layers, whose values differ between observations."""
     from dino_rl.player import build_network
     from dino_rl.runs.model_file import load_card, save_model
@@ -115,7 +117,13 @@ def other_model(path: Path, torso: str, activation: str = "relu", dueling: bool 
 
     card = load_card(write_model(path))
     config = from_saved(card["settings"])
-    network_config = replace(config.dqn.network, torso=torso, activation=activation, dueling=dueling)
+    network_config = replace(
+        config.dqn.network,
+        torso=torso,
+        activation=activation,
+        dueling=dueling,
+        input_range=input_range,
+    )
     config = replace(config, dqn=replace(config.dqn, network=network_config))
     network = build_network(config, (80, 80, 4), 3)
     rng = np.random.default_rng(5)
@@ -127,13 +135,15 @@ def other_model(path: Path, torso: str, activation: str = "relu", dueling: bool 
 CASES = [
     *((torso, "relu", dueling) for torso in TORSOS if torso != "dense" for dueling in (True, False)),
     *(("compact", activation, True) for activation in ACTIVATIONS if activation not in ("relu", "linear")),
+    ("wide", "relu", True, (4.0, 0.0)),
+    ("tutorial", "relu", True, (-1.0, 1.0)),
 ]
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("torso", "activation", "dueling"), CASES)
-def test_other_networks_are_computed_as_keras_does(torso, activation, dueling, game, tmp_path):
-    player = other_model(tmp_path / "m.h5", torso, activation, dueling)
+@pytest.mark.parametrize("layers", CASES)
+def test_other_networks_are_computed_as_keras_does(layers, game, tmp_path):
+    player = other_model(tmp_path / "m.h5", *layers)
     observations = np.random.default_rng(1).integers(0, 256, (4, 80, 80, 4), dtype=np.uint8)
     observations[:2] = np.maximum(observations[:2], 255 * (observations[:2] > 30))  # mostly white
     load(game, player_js(player, 32))
@@ -495,15 +505,16 @@ ONNX_ACTIVATIONS = ("relu", "tanh", "elu", "gelu", "silu", "selu", "leaky_relu",
 
 
 @pytest.mark.parametrize(
-    ("torso", "activation", "dueling"),
+    "layers",
     [
         *itertools.product(("compact", "nature", "wide", "tutorial"), ("relu",), (True, False)),
         *(("compact", activation, True) for activation in ONNX_ACTIVATIONS[1:]),
+        ("wide", "relu", True, (4.0, 0.0)),
     ],
 )
-def test_onnx_gives_the_values_of_keras(torso, activation, dueling, cli, tmp_path):
+def test_onnx_gives_the_values_of_keras(layers, cli, tmp_path):
     pytest.importorskip("onnx")
-    player = other_model(tmp_path / "m.h5", torso, activation, dueling)
+    player = other_model(tmp_path / "m.h5", *layers)
     code, _, err = cli("export", "--model", tmp_path / "m.h5", "--to", tmp_path / "m.onnx")
     assert (code, err) == (0, "")
     observations = np.random.default_rng(1).integers(0, 256, (5, 80, 80, 4), dtype=np.uint8)

@@ -39,7 +39,7 @@ from test_evaluate import Numbers, by_seed, expected_game
 from test_train import IDLE, LOGIC, World, callback_of, changed, rows, stop_at, train
 from test_train import worlds as worlds
 
-from dino_rl import memory, terminal, workspace
+from dino_rl import machine, terminal, workspace
 from dino_rl.agents.networks import NetworkConfig, build_q_network, count_weights
 from dino_rl.browser import chrome, driver
 from dino_rl.envs.gym.make import GymConfig
@@ -884,7 +884,7 @@ def test_a_replay_memory_that_does_not_fit_is_refused_at_once(cli, tmp_path):
         refused(result, "replay memory of 100,000,000,000 frames needs", "GB are available", "capacity")
     refused(
         cli(*cartpole(tmp_path / "run", "--set", f"cem.hidden_units={[8192] * 32}")), "networks need"
-    ) if memory.available_bytes() < 20 * 8192**2 * 32 else None
+    ) if machine.available_bytes() < 20 * 8192**2 * 32 else None
     assert files_below(tmp_path) == {}
 
 
@@ -895,10 +895,10 @@ def test_memory_of_a_container_counts(tmp_path, monkeypatch):
         "memory.stat": "anon 5\ninactive_file 300000000\n",
     }.items():
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    assert memory.available_bytes() == 400_000_000
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    assert machine.available_bytes() == 400_000_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available_bytes() > 400_000_000
+    assert machine.available_bytes() > 400_000_000
 
 
 @pytest.mark.parametrize("dueling", [False, True])

@@ -38,7 +38,7 @@ LAYERS = (
     ("program",),
     (
         *("activation", "display", "interrupt", "spec", "config", "backend", "migration", "verbosity"),
-        *("locks", "memory", "streams", "workspace"),
+        *("locks", "machine", "streams", "workspace"),
     ),
     ("browser", "runs"),  # these two do not know each other
     ("agents", "envs", "saliency"),  # nor do these

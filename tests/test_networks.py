@@ -84,10 +84,12 @@ def test_the_nature_network_has_the_papers_size():
     assert build_q_network(NetworkConfig(), (84, 84, 4), 3).count_params() == 1_685_667
 
 
-def test_pixels_are_scaled_in_the_network():
-    network, seen = build("compact", dueling=True)
+@pytest.mark.parametrize(("black", "white"), [(0.0, 1.0), (4.0, 0.0)])
+def test_pixels_are_scaled_in_the_network(black, white):
+    network = build_q_network(NetworkConfig("compact", input_range=(black, white)), IMAGE, 3)
+    seen = observations(IMAGE)
     behind_the_scaling = keras.Model(network.layers[1].output, network.output)
-    expected = behind_the_scaling(seen.astype(np.float32) / 255)
+    expected = behind_the_scaling(black + (white - black) * seen.astype(np.float32) / 255)
     np.testing.assert_allclose(network(seen), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -74,7 +74,7 @@ def step(agent: PQN, seen: np.ndarray, reward, **flags) -> np.ndarray:
             observation=seen,
             action=actions,
             reward=reward(actions),
-            greedy=actions == values.argmax(axis=1),
+            values=values,
             **{name: flags.get(name, nothing) for name in names},
         )
     )

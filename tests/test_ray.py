@@ -233,7 +233,7 @@ class PoolWithALoss:
         observations = np.repeat(steps[:, None, None], 4, axis=2).astype(np.float32)
         actions = np.zeros((8, 1), int)
         transitions = Transition(
-            observations, first, nothing, actions, np.ones((8, 1)), nothing, nothing, nothing, ~nothing
+            observations, first, nothing, actions, np.ones((8, 1)), *[nothing] * 3, np.zeros((8, 1, 2))
         )
         return [Rollout(0, transitions, [], 0)], [0] if self._calls == 1 else []
 

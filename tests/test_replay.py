@@ -76,8 +76,10 @@ class World:
             if ending[env]:
                 terminated[env], truncated[env] = by_crash[env], not by_crash[env]
                 episode.end = "terminated" if by_crash[env] else "truncated"
+        values = np.zeros((self.num_envs, 3))
+        values[np.arange(self.num_envs), action] = np.where(greedy, 1.0, -1.0)
         self.replay.add(
-            self.as_stored(frames), self._first, action, reward, terminated, truncated, greedy=greedy
+            self.as_stored(frames), self._first, action, reward, terminated, truncated, values=values
         )
         self._first = np.array([episodes[-1].start == self.time + 1 for episodes in self.episodes])
         self.time += 1
@@ -365,18 +367,31 @@ def test_an_overwritten_transition_loses_its_priority():
     assert not set(replay.sample(2000).indices.tolist()) & set(oldest.tolist())
 
 
-def test_new_transitions_have_the_highest_priority_so_far():
-    replay, world = full_replay(exponent=1.0)
-    index = np.array(sorted(shares(replay)))
-    replay.update_priorities(index, np.ones(len(index)))
-    replay.update_priorities(index[:1], np.array([50.0]))
-    for _ in range(3):
-        world.step()
-    drawn = shares(replay)
-    fresh = [i for i in drawn if i not in set(index.tolist())]
-    assert fresh
-    for i in fresh:
-        assert drawn[i] == pytest.approx(drawn[int(index[0])], rel=0.05)
+def test_a_new_transition_has_the_priority_of_its_td_error():
+    replay = make_replay(slots=50, num_envs=2, stack=0, n_step=2, exponent=0.5)
+    rng = np.random.default_rng(4)
+    values, rewards, actions = (
+        rng.normal(size=(12, 2, 3)),
+        rng.normal(size=(12, 2)),
+        rng.integers(3, size=(12, 2)),
+    )
+    no = np.zeros(2, bool)
+    for time in range(12):
+        crash = np.array([time == 6, False])
+        replay.add(
+            np.arange(2), no | (time == 0), actions[time], rewards[time], crash, no, values=values[time]
+        )
+    for time, env, rest in (
+        (2, 0, 0.9 * rewards[3, 0] + 0.81 * values[4, 0].max()),
+        (2, 1, 0.9 * rewards[3, 1] + 0.81 * values[4, 1].max()),
+        (5, 0, 0.9 * rewards[6, 0]),
+        (6, 0, 0.0),
+        (6, 1, 0.9 * rewards[7, 1] + 0.81 * values[8, 1].max()),
+    ):
+        td_error = rewards[time, env] + rest - values[time, env, actions[time, env]]
+        (priority,) = replay.priorities(np.array([2 * time + env]))
+        assert priority == pytest.approx((abs(td_error) + 1e-3) ** 0.5, rel=1e-5)
+    assert replay.priorities(np.array([14]))[0] == 0  # the episode's last frame: its action did nothing
 
 
 @pytest.mark.parametrize("steps", [17, 90])

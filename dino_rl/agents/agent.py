@@ -25,7 +25,7 @@ class Transition:
         reward: float64 [N].
         terminated, truncated: bool [N], the step ended the episode.
         life_lost: bool [N], the step cost a life, in games that have lives; the episode may go on.
-        greedy: bool [N], `action` had the highest value.
+        values: float32 [N, A], what the agent thought of all actions.
     """
 
     observation: np.ndarray
@@ -36,7 +36,12 @@ class Transition:
     terminated: np.ndarray
     truncated: np.ndarray
     life_lost: np.ndarray
-    greedy: np.ndarray
+    values: np.ndarray
+
+    @property
+    def greedy(self) -> np.ndarray:
+        """bool [N]: `action` had the highest value."""
+        return self.action == self.values.argmax(axis=-1)
 
 
 class Agent(Protocol):

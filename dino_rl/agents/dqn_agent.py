@@ -104,7 +104,7 @@ class DQNAgent:
             terminated=transition.terminated,
             truncated=transition.truncated,
             life_lost=transition.life_lost,
-            greedy=transition.greedy,
+            values=transition.values,
         )
         self.samples_due += len(transition.action) * self._config.samples_per_insert
 

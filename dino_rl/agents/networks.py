@@ -47,6 +47,9 @@ class NetworkConfig:
     layer_norm: bool = False
     """Normalize each hidden layer's outputs before its activation (Ba et al. 2016,
     https://arxiv.org/abs/1607.06450); of a convolution's, each pixel's. Such a network cannot be exported."""
+    input_range: tuple[float, float] = (0.0, 1.0)
+    """What black and white pixels are for the first layer. Where most of an image is white, white should be
+    0, and black so large that few dark pixels have an effect."""
     initial_value: float = 0.0
     """Added to all values before training (Sutton and Barto 2018, section 2.6, on optimistic initial values).
     With the value of an endless episode, an agent learns at once where episodes end, and not first, from
@@ -107,7 +110,8 @@ def build_q_network(
 
     Args:
         config: its layers.
-        observation_shape: without the batch axis. Images, [H, W, stack], are scaled from 0-255 to 0-1.
+        observation_shape: without the batch axis. Images, [H, W, stack], are scaled from 0-255
+            to the configured range.
         num_actions: A.
         precision: of the hidden layers' arithmetic. Weights and outputs are float32 in any case.
 
@@ -122,8 +126,9 @@ def build_q_network(
             f"The network {config.torso!r} is for images, not for {observation_shape}: use dense."
         )
     observation = keras.Input(observation_shape, name="observation")
+    black, white = config.input_range if is_image else (0.0, 255.0)
     with _arithmetic_in(precision):
-        scaled = keras.layers.Rescaling(1 / 255 if is_image else 1.0)(observation)
+        scaled = keras.layers.Rescaling((white - black) / 255, offset=black)(observation)
         features = TORSOS[config.torso](scaled, config)
 
     def stream(outputs: int, role: str, bias: float = 0.0):

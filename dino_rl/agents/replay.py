@@ -14,7 +14,7 @@ from dino_rl.agents.sum_tree import SumTree
 from dino_rl.spec import ObservationSpec
 
 BOOKKEEPING_BYTES = 64  # of a checkpoint for each frame, at most: action, reward, flags, priority
-SLOT_BYTES = 29  # of memory for each frame, at least: the same
+SLOT_BYTES = 37  # of memory for each frame, at least: the same
 PACKED_BYTES = 48  # of memory for each compressed frame, at least
 
 
@@ -91,7 +91,10 @@ class ReplayBuffer:
     sampled. `_set_sampleable` alone decides which slots may start a transition: n steps must have followed,
     and neither the stack nor the n steps may cross the write cursor.
 
-    Priorities are the proportional variant of Schaul et al. 2016 (https://arxiv.org/abs/1511.05952).
+    Priorities are the proportional variant of Schaul et al. 2016 (https://arxiv.org/abs/1511.05952). A new
+    transition has that of its TD error by the values that it was acted on (Horgan et al. 2018,
+    https://arxiv.org/abs/1803.00933), and not the highest of all: else about every transition would be
+    sampled once, however dull, where there are few samples for each.
 
     Args:
         config: capacity and priorities.
@@ -143,11 +146,13 @@ class ReplayBuffer:
         self._terminated = np.zeros(shape, bool)
         self._truncated = np.zeros(shape, bool)
         self._greedy = np.zeros(shape, bool)
+        # Values when acting, of the action taken and of the best. They serve for the first priority alone.
+        self._value = np.zeros(shape, np.float32)
+        self._best_value = np.zeros(shape, np.float32)
         self._ended = np.zeros(num_envs, bool)  # episodes that ended in the slot written last
         self._time = 0  # slots written so far
         self._break = 0  # the time at which all episodes last started anew
         self._tree = SumTree(self._slots * num_envs)
-        self._max_priority = 1.0
 
     def __len__(self) -> int:
         """Frames stored."""
@@ -164,9 +169,10 @@ class ReplayBuffer:
         terminated: np.ndarray,
         truncated: np.ndarray,
         life_lost: np.ndarray | bool = False,
-        greedy: np.ndarray | bool = True,
+        values: np.ndarray | None = None,
     ):
-        """Add one step of all environments: the newest frames [N, ...], the actions, and what followed, [N].
+        """Add one step of all environments: the newest frames [N, ...], the actions, what followed, [N], and
+        the values that were acted on, [N, A]; None: all were 0.
 
         `Transition` describes the arguments. A lost life is terminal for the return, as the end of an episode
         is, though the episode goes on (Mnih et al. 2015).
@@ -179,7 +185,11 @@ class ReplayBuffer:
         self._reward[slot] = reward
         self._terminated[slot] = terminated | life_lost
         self._truncated[slot] = truncated
-        self._greedy[slot] = greedy
+        if values is None:
+            values = np.zeros((self._num_envs, int(np.max(action)) + 1), np.float32)
+        self._value[slot] = values[np.arange(self._num_envs), self._action[slot]]
+        self._best_value[slot] = values.max(axis=1)
+        self._greedy[slot] = self._value[slot] == self._best_value[slot]
         self._ended = terminated | truncated
         self._time += 1
         self._set_sampleable()
@@ -194,8 +204,18 @@ class ReplayBuffer:
         if ready >= self._reach and not ready < self._break <= ready + self._n_step:
             slot = ready % self._slots
             index = np.append(index, slot * self._num_envs + envs)
-            priority = np.append(priority, np.where(self._last[slot], 0.0, self._max_priority))
+            first = self._priority(self._first_td_error(slot, envs))
+            priority = np.append(priority, np.where(self._last[slot], 0.0, first))
         self._tree.set(index, priority)
+
+    def _first_td_error(self, slot: int, envs: np.ndarray) -> np.ndarray:
+        """The TD errors [N] of the transitions that start at a slot, by the values when acting."""
+        slots = np.full(len(envs), slot)
+        reward, discount, steps = self._n_step_return(slots, envs)
+        return reward + discount * self._best_value[(slots + steps) % self._slots, envs] - self._value[slot]
+
+    def _priority(self, td_error: np.ndarray) -> np.ndarray:
+        return (np.abs(td_error) + 1e-3) ** self.config.priority_exponent
 
     def truncate_episodes(self):
         """All episodes were abandoned without an end (a browser crashed, a run was resumed).
@@ -279,20 +299,19 @@ class ReplayBuffer:
         """Set the priorities of sampled transitions from their TD errors [B]."""
         if not self.config.priority_exponent:
             return
-        priority = (np.abs(td_error) + 1e-3) ** self.config.priority_exponent
         valid = self._tree.get(indices) > 0  # not overwritten since they were sampled
         if valid.any():
-            self._tree.set(indices[valid], priority[valid])
-        self._max_priority = max(self._max_priority, float(priority.max()))
+            self._tree.set(indices[valid], self._priority(td_error)[valid])
 
     # --- Checkpoints ---------------------------------------------------------------------------------
 
     _ARRAYS = ("_first", "_last", "_action", "_reward", "_terminated", "_truncated", "_greedy")
+    _VALUES = ("_value", "_best_value")  # a checkpoint of version 0.1.0 has none
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that a checkpoint needs to continue exactly, as arrays."""
         used = min(self._time, self._slots)
-        arrays = {name: getattr(self, name)[:used] for name in self._ARRAYS}
+        arrays = {name: getattr(self, name)[:used] for name in self._ARRAYS + self._VALUES}
         if isinstance(self._frame, CompressedFrames):
             arrays |= self._frame.state(used)
         else:
@@ -300,7 +319,7 @@ class ReplayBuffer:
         return {
             **arrays,
             "priority": self._tree.get(np.arange(self._slots * self._num_envs)),
-            "scalars": np.array([self._time, self._max_priority, self._break]),
+            "scalars": np.array([self._time, self._break]),
         }
 
     @property
@@ -316,25 +335,25 @@ class ReplayBuffer:
             KeyError, ValueError, TypeError: the state is damaged, or of another buffer.
         """
         scalars, priority = state["scalars"], state["priority"]
-        time, max_priority, last_break = (float(value) for value in scalars)
+        state = {name: np.zeros_like(state["_reward"]) for name in self._VALUES} | state
+        time, *_, last_break = (float(value) for value in scalars)  # version 0.1.0 has another between them
         used = int(min(time, self._slots))
         sound = (
             0 <= last_break <= time < np.inf
-            and 0 < max_priority < np.inf
-            and all(state[name].shape == (used, self._num_envs) for name in self._ARRAYS)
-            and bool(np.isfinite(state["_reward"]).all())
+            and all(state[name].shape == (used, self._num_envs) for name in self._ARRAYS + self._VALUES)
+            and all(bool(np.isfinite(state[name]).all()) for name in ("_reward", *self._VALUES))
             and priority.shape == (self._slots * self._num_envs,)
             and bool((np.isfinite(priority) & (priority >= 0)).all())
         )
         if not sound:
             raise ValueError("the replay memory is of another shape, or holds impossible numbers")
-        for name in self._ARRAYS:
+        for name in self._ARRAYS + self._VALUES:
             getattr(self, name)[:used] = state[name]
         if isinstance(self._frame, CompressedFrames):
             self._frame.restore(state, used)
         else:
             self._frame[:used] = state["_frame"]
-        self._time, self._max_priority, self._break = int(time), max_priority, int(last_break)
+        self._time, self._break = int(time), int(last_break)
         newest = (self._time - 1) % self._slots
         self._ended = self._terminated[newest] | self._truncated[newest]
         self._tree.set(np.arange(self._slots * self._num_envs), priority)

@@ -49,6 +49,8 @@ def player_js(player: Player, bits: int = 16, module: bool = False) -> str:
         "stack": observation.stack_size,
         "stride": observation.stack_stride,
         "bits": bits,
+        "black": network.offset,
+        "white": network.offset + 255 * network.scale,
         "body": [_described(layer) for layer in network.body],
         "streams": {
             role: [_described(layer) for layer in stream] for role, stream in network.streams.items()

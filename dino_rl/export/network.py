@@ -56,6 +56,8 @@ class Network:
     observation_shape: tuple[int, ...]
     scale: float
     """Factor of the observation before the first layer."""
+    offset: float
+    """Added to the scaled observation."""
     body: tuple[Layer, ...]
     streams: dict[str, tuple[Dense, ...]]
 
@@ -69,13 +71,13 @@ def network_of(player: Player) -> Network:
     if not isinstance(player, KerasPlayer):
         raise ModelError(f"{player.path} is a model of RLlib: only .h5 models can be exported.")
     shape = tuple(int(side) for side in player.network.input_shape[1:])
-    scale = 1.0
+    scale, offset = 1.0, 0.0
     body: list[Layer] = []
     streams: dict[str, list[Dense]] = {}
     for layer in player.network.layers:
         kind = type(layer).__name__
         if kind == "Rescaling":
-            scale = float(layer.scale)
+            scale, offset = float(layer.scale), float(layer.offset)
         elif kind == "Conv2D":
             body.append(_convolution(layer))
         elif kind == "MaxPooling2D":
@@ -93,7 +95,8 @@ def network_of(player: Player) -> Network:
         last = body.pop()
         assert isinstance(last, Dense)
         streams["policy"] = [last]
-    return Network(shape, scale, tuple(body), {role: tuple(stream) for role, stream in streams.items()})
+    heads = {role: tuple(stream) for role, stream in streams.items()}
+    return Network(shape, scale, offset, tuple(body), heads)
 
 
 # Layers without weights that `Network` describes by its fields.

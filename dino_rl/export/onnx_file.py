@@ -110,6 +110,8 @@ class _Graph:
         x = self._node("Cast", ["observation"], to=self._onnx.TensorProto.FLOAT)
         if self._network.scale != 1:
             x = self._node("Mul", [x, self._constant(np.float32(self._network.scale))])
+        if self._network.offset:
+            x = self._node("Add", [x, self._constant(np.float32(self._network.offset))])
         if is_image:
             x = self._node("Transpose", [x], perm=[0, 3, 1, 2])
         for layer in self._network.body:

@@ -29,6 +29,7 @@ RECIPES = {
                 activation="relu",
                 dueling=True,
                 layer_norm=False,
+                input_range=(0.0, 1.0),
                 initial_value=0.0,
             ),
             replay=ReplayConfig(
@@ -100,6 +101,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                input_range=(0.0, 1.0),
                 initial_value=0.0,
             ),
             replay=ReplayConfig(
@@ -170,6 +172,7 @@ RECIPES = {
                 activation="relu",
                 dueling=True,
                 layer_norm=False,
+                input_range=(0.0, 1.0),
                 initial_value=0.0,
             ),
             replay=ReplayConfig(

@@ -31,6 +31,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                input_range=(0.0, 1.0),
                 initial_value=0.0,
             ),
             replay=ReplayConfig(
@@ -101,6 +102,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                input_range=(0.0, 1.0),
                 initial_value=0.0,
             ),
             replay=ReplayConfig(
@@ -171,6 +173,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                input_range=(0.0, 1.0),
                 initial_value=0.0,
             ),
             replay=ReplayConfig(
@@ -276,6 +279,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=True,
+                input_range=(0.0, 1.0),
                 initial_value=0.0,
             ),
             exploration=ExplorationConfig(
@@ -332,6 +336,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=False,
+                input_range=(0.0, 1.0),
                 initial_value=0.0,
             ),
             replay=ReplayConfig(
@@ -437,6 +442,7 @@ RECIPES = {
                 activation="relu",
                 dueling=False,
                 layer_norm=True,
+                input_range=(0.0, 1.0),
                 initial_value=0.0,
             ),
             exploration=ExplorationConfig(

@@ -158,7 +158,7 @@ class Actor:
             terminated,
             truncated,
             life_lost=infos.get("life_lost", np.zeros(len(actions), bool)),
-            greedy=actions == q_values.argmax(axis=1),
+            values=q_values,
         )
         return transition, episodes
 

@@ -27,7 +27,7 @@ from dino_rl.training.statistics import IntervalClock, mean
 INTERVAL_S = 10.0  # from one row of intervals.csv to the next
 # Validation games have explicit seeds, far from the test seeds, which start at 0.
 VALIDATION_SEED = 1_000_000
-VALIDATION_STEPS_PER_POINT = 200  # environment steps of a run for each point where validation games end
+VALIDATION_STEPS_PER_POINT = 600  # environment steps of a run for each point where validation games end
 
 SAVING_SHARE = 0.05  # of the time of a run, at most
 

@@ -151,7 +151,7 @@ class LocalAlgorithm:
                 terminated,
                 truncated,
                 life_lost=infos.get("life_lost", np.zeros(len(actions), bool)),
-                greedy=actions == values.argmax(axis=1),
+                values=values,
             )
         )
         self._statistics.step(actions, reward)

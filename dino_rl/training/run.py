@@ -26,8 +26,8 @@ class RunConfig:
     minutes: Annotated[float, Gt(0)] | None = 60.0
     """Time limit; null: none. The run ends at its last step or at this time, whichever comes first."""
     calibration_steps: Annotated[int, Ge(0)] = 8_000
-    """Environment steps before the schedules begin to move, a tenth of the run at most. A run without `steps`
-    measures its rate in their second half."""
+    """Environment steps before the schedules begin to move, a quarter of the run at most. A run without
+    `steps` measures its rate in their second half."""
     seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
     """Of everything random."""
     validations: Annotated[int, Ge(0)] = 8
@@ -35,7 +35,7 @@ class RunConfig:
     validation_games: Annotated[int, Ge(1)] = 20
     """Games of a validation."""
     validation_max_score: Annotated[int, Ge(1)] | None = None
-    """Where the Dino's validation games end in a long run; in a shorter one they end earlier, at a 150th of
+    """Where the Dino's validation games end in a long run; in a shorter one they end earlier, at a 600th of
     its steps."""
     validation_share: Annotated[float, Gt(0)] = 0.6
     """Environment steps of validations for each step of training, at most; they take about a quarter of the

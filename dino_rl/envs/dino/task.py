@@ -1,7 +1,7 @@
 """Chrome's Dino game as a `Task`."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -88,9 +88,16 @@ class DinoTask(Task):
     def make_validation_envs(
         self, num_envs: int, max_score: int | None
     ) -> Iterator[gymnasium.vector.VectorEnv]:
-        """Half of the games are the game as it is, half vary as live games do."""
-        as_live = self.config.variation.as_live(GameSettings())
-        return self._make_halves(num_envs, (GameSettings(), as_live), max_score)
+        """Half of the games are the game as it is. The others vary as live games do and start at all speeds:
+        in a short run, no game would last until full speed."""
+        variation = self.config.variation
+        varied = replace(
+            variation.as_live(GameSettings()),
+            start_speed=variation.start_speed,
+            random_start_share=0.5,
+            full_speed_share=0.5,
+        )
+        return self._make_halves(num_envs, (GameSettings(), varied), max_score)
 
     def make_evaluation_envs(
         self, num_envs: int, options: PlayOptions

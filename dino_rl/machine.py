@@ -1,5 +1,6 @@
-"""How much memory there is: of the machine, and of the container that this process is in."""
+"""What this process can have of the machine, and of the container that it is in: memory and cores."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,13 @@ VERSIONS = {
     "": ("memory.max", "memory.current", "inactive_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def available_bytes() -> int:
