@@ -133,7 +133,7 @@
   const LAYERS = { convolution, pooling, dense };
 
   // Returns a function: `stack` Uint8Arrays [80][80], oldest first -> Float32Array [actions].
-  function makeNetwork({ weights: text, bits, stack, body, streams }) {
+  function makeNetwork({ weights: text, bits, stack, black, white, body, streams }) {
     const weights = decode(text, bits);
     let used = 0;
     const take = (n) => weights.subarray(used, (used += n));
@@ -147,11 +147,11 @@
     const heads = Object.fromEntries(
       Object.entries(streams).map(([name, stream]) => [name, build(stream, features)]),
     );
-    // The network was trained on brightness, 0 to 1. Here white is 0 and black is -1, and the first layer starts
-    // from its response to a white image. The sums are the same.
+    // The network was trained on pixels from `black` to `white`. Here white is 0, and the first layer starts from
+    // its response to a white image. The sums are the same.
     const input = new Float32Array(PIXELS * stack);
-    layers[0].add(new Float32Array(input.length).fill(1), layers[0].start);
-    const darkness = Float32Array.from({ length: 256 }, (_, brightness) => brightness / 255 - 1);
+    layers[0].add(new Float32Array(input.length).fill(white), layers[0].start);
+    const darkness = Float32Array.from({ length: 256 }, (_, brightness) => (black - white) * (1 - brightness / 255));
     const run = (all, x) => all.reduce((out, layer) => layer.run(out), x);
 
     return (frames) => {
@@ -485,6 +485,8 @@
     "stack": 4,
     "stride": 2,
     "bits": 16,
+    "black": 0.0,
+    "white": 1.0,
     "body": [{"kind": "convolution", "kernel": [8, 8], "strides": [4, 4], "same": false, "filters": 16, "activation": "relu"}, {"kind": "convolution", "kernel": [4, 4], "strides": [2, 2], "same": false, "filters": 32, "activation": "relu"}, {"kind": "convolution", "kernel": [3, 3], "strides": [2, 2], "same": false, "filters": 64, "activation": "relu"}],
     "streams": {"advantage": [{"kind": "dense", "units": 256, "activation": "relu"}, {"kind": "dense", "units": 3, "activation": "linear"}], "value": [{"kind": "dense", "units": 256, "activation": "relu"}, {"kind": "dense", "units": 1, "activation": "linear"}]},
     "weights": `

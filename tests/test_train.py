@@ -316,8 +316,13 @@ def test_validation_games_are_the_game_and_the_game_as_live_play_varies_it(monke
     )
     list(dino_task.DinoTask(LOGIC.env).make_validation_envs(5, 77))
     (first, one), (second, other) = made
-    plain = GameSettings()
-    varied = replace(LOGIC.env.variation.as_live(plain), random_start_share=0.5, full_speed_share=0.5)
+    plain, variation = GameSettings(), LOGIC.env.variation
+    varied = replace(
+        variation.as_live(plain),
+        start_speed=variation.start_speed,
+        random_start_share=0.5,
+        full_speed_share=0.5,
+    )
     assert (first, second) == (3, 2)
     assert (one["game"], other["game"]) == (plain, varied)
     assert one["max_score"] == other["max_score"] == 77
