@@ -287,12 +287,17 @@ def test_the_cards_of_shipped_models_are_read(name):
     card = json.loads((ROOT / "models" / f"{name}.json").read_text())
     config = from_saved(card["settings"])
     recipe = preset("dino")  # which has changed since
-    network = replace(recipe.dqn.network, torso="compact", initial_value=0.0)
+    network = replace(recipe.dqn.network, torso="compact", input_range=(0.0, 1.0), initial_value=0.0)
     variation = replace(recipe.env.variation, bird_odds=None)
     assert config.env == replace(recipe.env, variation=variation, num_envs=16, greedy_envs=4)
-    exploration = replace(recipe.dqn.exploration, action_weights=(0.85, 0.1, 0.05))
+    exploration = replace(recipe.dqn.exploration, action_weights=(0.85, 0.1, 0.05), duration_exponent=None)
     assert config.dqn == replace(
-        recipe.dqn, n_step=10, batch_size=64, network=network, exploration=exploration
+        recipe.dqn,
+        n_step=10,
+        batch_size=64,
+        samples_per_insert=2.0,
+        network=network,
+        exploration=exploration,
     )
     assert asdict(config.env)["decision_interval_frames"] == 2
 
