@@ -15,11 +15,17 @@ class DinoError(Exception):
     """The input or the set-up is wrong. The command line prints the message and exits with code 2.
 
     Args:
-        message: names from outside may have line breaks; in the message they are spaces.
+        message: names from outside may have line breaks, which are spaces in the message, and be so long that
+            it loses its middle.
     """
 
+    LONGEST = 1_500  # characters
+
     def __init__(self, message: str = ""):
-        super().__init__(" ".join(str(message).splitlines()))
+        text = " ".join(str(message).splitlines())
+        if len(text) > self.LONGEST:
+            text = f"{text[: self.LONGEST // 2]} ... {text[5 - self.LONGEST // 2 :]}"
+        super().__init__(text)
 
 
 class ConfigError(DinoError):

@@ -42,7 +42,7 @@ from test_train import worlds as worlds
 from dino_rl import machine, terminal, workspace
 from dino_rl.agents.networks import NetworkConfig, build_q_network, count_weights
 from dino_rl.browser import chrome, driver
-from dino_rl.envs.gym.make import GymConfig
+from dino_rl.envs.gym.make import GymConfig, spec_of
 from dino_rl.envs.gym.task import GymTask
 from dino_rl.envs.task import PlayOptions
 from dino_rl.errors import (
@@ -886,6 +886,15 @@ def test_a_replay_memory_that_does_not_fit_is_refused_at_once(cli, tmp_path):
         cli(*cartpole(tmp_path / "run", "--set", f"cem.hidden_units={[8192] * 32}")), "networks need"
     ) if machine.available_bytes() < 20 * 8192**2 * 32 else None
     assert files_below(tmp_path) == {}
+
+
+def test_a_long_name_does_not_make_a_long_error():
+    with pytest.raises(DinoError) as caught:
+        spec_of("9" * 5_000)
+    text = str(caught.value)
+    assert len(text) <= DinoError.LONGEST
+    assert text.startswith("Unknown environment '999")
+    assert text.endswith(")")  # of what Gymnasium says of it
 
 
 def test_memory_of_a_container_counts(tmp_path, monkeypatch):
