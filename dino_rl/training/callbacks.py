@@ -28,6 +28,7 @@ INTERVAL_S = 10.0  # from one row of intervals.csv to the next
 # Validation games have explicit seeds, far from the test seeds, which start at 0.
 VALIDATION_SEED = 1_000_000
 VALIDATION_STEPS_PER_POINT = 600  # environment steps of a run for each point where validation games end
+SHORTEST_VALIDATION = 25  # points: some seconds, in which a game has obstacles
 
 SAVING_SHARE = 0.05  # of the time of a run, at most
 
@@ -91,7 +92,7 @@ class Validation(Callback):
         limit, total = self._config.validation_max_score, run.budget.total
         if limit is None or total is None:
             return limit
-        return min(limit, math.ceil(total / VALIDATION_STEPS_PER_POINT))
+        return min(limit, max(SHORTEST_VALIDATION, math.ceil(total / VALIDATION_STEPS_PER_POINT)))
 
     def on_slice(self, run: Run, part: Slice) -> None:
         due = self._done < int(run.progress * self._config.validations)

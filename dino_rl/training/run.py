@@ -36,7 +36,7 @@ class RunConfig:
     """Games of a validation."""
     validation_max_score: Annotated[int, Ge(1)] | None = None
     """Where the Dino's validation games end in a long run; in a shorter one they end earlier, at a 600th of
-    its steps."""
+    its steps, but not before 25 points."""
     validation_share: Annotated[float, Gt(0)] = 0.6
     """Environment steps of validations for each step of training, at most; they take about a quarter of the
     time of a training step."""
