@@ -58,7 +58,7 @@ def _load(name: str) -> Any:
             tensorflow = importlib.import_module("tensorflow")
             if usable_cores() == 2:
                 # The operations of an update are small: run beside each other, one core each, they are faster
-                # than split in two (docs/performance.md).
+                # than split in two (docs/lab-notebook.md, entry 41).
                 _set_threads(tensorflow, within=1, between=2)
             module = importlib.import_module(name)
         log.debug("loaded %s in %.1f s", name, time.monotonic() - started)

@@ -204,7 +204,9 @@ class ReplayBuffer:
         if ready >= self._reach and not ready < self._break <= ready + self._n_step:
             slot = ready % self._slots
             index = np.append(index, slot * self._num_envs + envs)
-            first = self._priority(self._first_td_error(slot, envs))
+            first = np.ones(self._num_envs)
+            if self.config.priority_exponent:  # else all are alike
+                first = self._priority(self._first_td_error(slot, envs))
             priority = np.append(priority, np.where(self._last[slot], 0.0, first))
         self._tree.set(index, priority)
 

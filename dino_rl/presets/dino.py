@@ -12,7 +12,8 @@ from dino_rl.train_config import TrainConfig
 from dino_rl.training.run import RunConfig
 
 RECIPES = {
-    # The best so far: docs/lab-notebook.md, entries 30 and 39. The shipped model has settings of its own.
+    # The best so far for two minutes: docs/lab-notebook.md, entries 30, 39 and 41. The shipped
+    # model has settings of its own.
     "dino": TrainConfig(
         env=DinoConfig(
             id="ChromeDino-v0",

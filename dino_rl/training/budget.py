@@ -3,7 +3,8 @@ seed and its number of steps, on a machine of any speed."""
 
 from typing import Any
 
-# The rest of the time is for validations and checkpoints.
+# The rest of the time is for validations and checkpoints. With 0.78, runs of two minutes end after 2.02 to
+# 2.15 minutes, those of five after 5.12 to 5.19.
 TRAINING_TIME_SHARE = 0.78
 # At the start of a run, this share of its steps at most comes before the schedules begin to move. A run is
 # planned at least so long: with 0.1, two minutes of a slow machine ended at 63 % of their schedules.
